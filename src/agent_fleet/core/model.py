@@ -109,11 +109,16 @@ Deliverable = Literal["branch", "none"]
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of work for a coding agent.
 
+    `validation` are commands that the fleet runs, from the configuration or an operator; `checks`
+    is what the request itself says about checking the work: text for the prompt, never run.
     `attempts` is the number of the latest attempt, `tries` those of this round that started and
     were charged, `free_failures` the free ones in a row, `started` whether any attempt of this
     generation ever started. `feedback` is what the next prompt must carry: a review, or the text
-    of a failure. `held` means that the forge has yet to say what a lost attempt left behind; no
-    grant until then. `fresh` means that the next grant takes a new branch generation.
+    of a failure; it is cleared when an attempt has worked it off. `held` means that the forge has
+    yet to say what a lost attempt left behind; no grant until then. `fresh` means that the next
+    grant takes a new branch generation. `base_sha` is the head of the base branch from which the
+    current generation began. `review_count` counts the revisions begun; `round_head` is the head
+    that the latest one answers.
     """
 
     id: int
@@ -124,6 +129,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     goal: str
     constraints: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
     issue: str = ""
     execution_mode: Mode = Mode.EITHER
     adapter: str | None = None
@@ -134,6 +140,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     deliverable: Deliverable = "branch"
     retry: Retry = "unpushed"
     base: str
+    base_sha: str | None = None
     requester: str
     review_limit: int
     max_tries: int
@@ -189,6 +196,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     request_key: str | None = None
     branch: str
     generation: int
+    base_sha: str | None = None
     start_head: str | None = None
     granted_at: datetime
     started_at: datetime | None = None
@@ -230,7 +238,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     key: str
-    kind: Literal["merge", "collect"]
+    kind: Literal["merge"]
     task: int
     payload: dict[str, object] = field(default_factory=dict[str, object])
 

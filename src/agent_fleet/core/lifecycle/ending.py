@@ -1,0 +1,325 @@
+"""How an attempt ends, and what then becomes of its task.
+
+Two things outrank an attempt's end: a task that has ended stays as it is, and a requested cancel
+is carried out. After that the failure table decides, or for a lost attempt what it left behind.
+"""
+
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from agent_fleet.core.errors import Conflict, LeaseLost
+from agent_fleet.core.faults import (
+    CONSEQUENCES,
+    FREE_FAILURES_IN_A_ROW,
+    Next,
+    Penalty,
+    Reason,
+)
+from agent_fleet.core.lifecycle.change import Backoff, Change, State, change, own
+from agent_fleet.core.lifecycle.transitions import (
+    ASSIGNED,
+    CANCELLED,
+    COMPLETED,
+    ENDED,
+    FAILED,
+    GRANTED,
+    HUMAN,
+    LIVE,
+    OVER,
+    QUEUED,
+    REVIEW,
+    RUNNING,
+    V,
+)
+from agent_fleet.core.model import Attempt, ForgeView, Outcome, PullState, Session, Task
+
+
+def release(
+    state: State,
+    *,
+    attempt: int,
+    epoch: int,
+    message: str,
+    backoff: Backoff,
+    now: datetime,
+    actor: str,
+) -> Change:
+    """A grant is given back, or expired, before anything started: no try is charged."""
+    current = own(state, attempt=attempt, epoch=epoch)
+    ended = replace(current, status=OVER, outcome=Outcome.RELEASED, ended_at=now, message=message)
+    task = state.task
+    if task.status in {ASSIGNED, QUEUED}:
+        task = replace(task, free_failures=task.free_failures + 1)
+        task = queued_again(task, reason=None, message=message, backoff=backoff, now=now)
+    task = _unless_overruled(state.task, task)
+    return change(state, V.RELEASE, task, attempt=ended, now=now, actor=actor)
+
+
+def succeed(
+    state: State,
+    *,
+    attempt: int,
+    epoch: int,
+    head_sha: str | None,
+    view: ForgeView,
+    summary: str,
+    receipt_id: str,
+    session: Session | None,
+    now: datetime,
+    actor: str,
+) -> Change:
+    """The attempt delivered, and its head was seen on the forge (`view`)."""
+    current = own(state, attempt=attempt, epoch=epoch)
+    ended = replace(
+        current,
+        status=OVER,
+        outcome=Outcome.SUCCEEDED,
+        ended_at=now,
+        head_sha=head_sha,
+        receipt_id=receipt_id,
+        message=summary,
+    )
+    task = _delivered(state.task, view=view, summary=summary, session=session, now=now)
+    return change(state, V.SUCCEED, task, attempt=ended, now=now, actor=actor)
+
+
+def fail(
+    state: State,
+    *,
+    attempt: int,
+    epoch: int,
+    reason: Reason,
+    message: str,
+    alternatives: bool,
+    backoff: Backoff,
+    receipt_id: str | None = None,
+    session: Session | None = None,
+    retry_after_s: float | None = None,
+    now: datetime,
+    actor: str,
+) -> Change:
+    """The attempt ended with a typed reason; `faults.CONSEQUENCES` says what happens next.
+
+    `alternatives`: another account or adapter could take the task, should this account be stopped.
+    """
+    current = own(state, attempt=attempt, epoch=epoch)
+    row = CONSEQUENCES[reason]
+    ended = replace(
+        current,
+        status=OVER,
+        outcome=_outcome(current, reason),
+        reason=reason,
+        ended_at=now,
+        message=message,
+        receipt_id=receipt_id,
+    )
+    charged = row.charged and current.status is LIVE
+    task = replace(
+        state.task,
+        tries=state.task.tries + charged,
+        free_failures=0 if charged else state.task.free_failures + 1,
+        session=session or state.task.session,
+    )
+    blocked = row.penalty is Penalty.ACCOUNT_STOP and not alternatives
+    after = _after_failure(task, reason, blocked=blocked, message=message, backoff=backoff, now=now)
+    return change(
+        state,
+        V.FAIL,
+        _unless_overruled(state.task, after),
+        attempt=ended,
+        now=now,
+        actor=actor,
+        penalty=row.penalty,
+        retry_after_s=retry_after_s,
+    )
+
+
+def lose(
+    state: State,
+    *,
+    attempt: int,
+    epoch: int,
+    view: ForgeView | None,
+    backoff: Backoff,
+    now: datetime,
+    actor: str,
+) -> Change:
+    """The executor fell silent and its lease is over. `view` is what the forge says now.
+
+    None means that the forge did not answer: the slot is free, and the task is held until it does.
+    """
+    current = own(state, attempt=attempt, epoch=epoch)
+    ended = replace(
+        current,
+        status=OVER,
+        outcome=Outcome.LOST,
+        reason=Reason.LOST,
+        ended_at=now,
+        message="the lease expired: no word from the executor",
+    )
+    task = replace(state.task, tries=state.task.tries + 1, free_failures=0)
+    if view is not None:
+        after = _after_loss(task, ended, view, backoff=backoff, now=now)
+    elif task.status in {RUNNING, QUEUED}:
+        after = replace(task, status=QUEUED, held=True, reason=Reason.LOST, message=ended.message)
+    else:
+        after = task
+    after = _unless_overruled(state.task, after)
+    return change(state, V.LOSE, after, attempt=ended, now=now, actor=actor)
+
+
+def settle(state: State, *, view: ForgeView, backoff: Backoff, now: datetime, actor: str) -> Change:
+    """The forge has answered for a task that was held since its attempt was lost."""
+    if not state.task.held or state.attempt is None:
+        raise Conflict(f"task {state.task.id} is not held")
+    task = replace(state.task, held=False)
+    after = _after_loss(task, state.attempt, view, backoff=backoff, now=now)
+    return change(state, V.SETTLE, after, now=now, actor=actor)
+
+
+def late_receipt(
+    state: State,
+    *,
+    attempt: int,
+    head_sha: str | None,
+    view: ForgeView,
+    summary: str,
+    receipt_id: str,
+    now: datetime,
+    actor: str,
+) -> Change:
+    """A lost attempt hands in after all; nobody succeeded it, and its head is on the forge."""
+    lost = state.attempt
+    if lost is None or lost.number != attempt or lost.outcome is not Outcome.LOST:
+        raise LeaseLost(
+            f"attempt {attempt} of task {state.task.id} is over",
+            current_attempt=state.task.attempts or None,
+        )
+    found = replace(
+        lost,
+        outcome=Outcome.SUCCEEDED,
+        reason=None,
+        head_sha=head_sha,
+        receipt_id=receipt_id,
+        message=summary,
+    )
+    task = replace(state.task, held=False, fresh=False)
+    task = _delivered(task, view=view, summary=summary, session=None, now=now)
+    return change(state, V.LATE_RECEIPT, task, attempt=found, now=now, actor=actor)
+
+
+def queued_again(
+    task: Task, *, reason: Reason | None, message: str, backoff: Backoff, now: datetime
+) -> Task:
+    """Queued, after a delay that grows with the failures in a row; needs a human at a bound."""
+    if task.attempts >= task.max_attempts:
+        return needs_human(task, "max_attempts", f"{task.attempts} attempts were made: {message}")
+    if task.free_failures > FREE_FAILURES_IN_A_ROW:
+        return needs_human(task, reason, f"{task.free_failures} times in a row: {message}")
+    wait = max(task.free_failures, task.tries)
+    return replace(
+        task, status=QUEUED, reason=reason, message=message, not_before=backoff.after(now, wait)
+    )
+
+
+def needs_human(task: Task, reason: str | None, message: str) -> Task:
+    """The task with a question to a person: why, and about what."""
+    return replace(task, status=HUMAN, reason=reason, message=message, not_before=None)
+
+
+def with_view(task: Task, view: ForgeView) -> Task:
+    """The task with a newer reading of its branch; what its reviews led to is kept."""
+    known = task.view
+    return replace(task, view=replace(view, reviews=known.reviews, consumed=known.consumed))
+
+
+def _unless_overruled(before: Task, after: Task) -> Task:
+    if before.status in ENDED:
+        return replace(
+            after,
+            status=before.status,
+            reason=before.reason,
+            message=before.message,
+            not_before=None,
+            held=False,
+        )
+    if before.cancel_requested:
+        return replace(
+            after, status=CANCELLED, reason=Reason.CANCELLED, not_before=None, held=False
+        )
+    return after
+
+
+def _outcome(attempt: Attempt, reason: Reason) -> Outcome:
+    if attempt.status is GRANTED:
+        return Outcome.RELEASED
+    if reason is Reason.CANCELLED:
+        return Outcome.CANCELLED
+    return Outcome.TIMED_OUT if reason in {Reason.RUN_TIMEOUT, Reason.STALLED} else Outcome.FAILED
+
+
+def _after_failure(
+    task: Task, reason: Reason, *, blocked: bool, message: str, backoff: Backoff, now: datetime
+) -> Task:
+    row = CONSEQUENCES[reason]
+    if task.status is HUMAN:
+        return replace(task, reason=reason, message=message)
+    if row.next is Next.CANCEL:
+        return replace(task, status=CANCELLED, reason=reason, message=message)
+    if row.next is Next.FAILED:
+        return replace(task, status=FAILED, reason=reason, message=message)
+    if blocked or row.next is not Next.AGAIN:
+        return needs_human(task, reason, message)
+    if row.charged and task.tries >= task.max_tries:
+        return replace(task, status=FAILED, reason=reason, message=f"{task.tries} tries: {message}")
+    if row.feedback:
+        asked = [r.text for r in task.view.reviews if r.head == task.view.head]
+        failure = f"The previous attempt ended with {reason}: {message}"
+        task = replace(task, feedback="\n\n".join([*asked, failure]))
+    return queued_again(task, reason=reason, message=message, backoff=backoff, now=now)
+
+
+def _delivered(
+    task: Task, *, view: ForgeView, summary: str, session: Session | None, now: datetime
+) -> Task:
+    after = replace(
+        with_view(task, view),
+        status=COMPLETED if task.deliverable == "none" else REVIEW,
+        free_failures=0,
+        tries=0,
+        feedback="",
+        reason=None,
+        message=summary,
+        pr_title=task.pr_title or task.title,
+        session=session or task.session,
+        last_activity_at=now,
+        not_before=None,
+    )
+    return _unless_overruled(task, after)
+
+
+def _after_loss(
+    task: Task, lost: Attempt, view: ForgeView, *, backoff: Backoff, now: datetime
+) -> Task:
+    """What a lost attempt left behind decides: a delivery, a question, or another attempt.
+
+    A pull request that was ready before a lost revision began is no delivery of that revision.
+    """
+    moved = view.head is not None and view.head != lost.start_head
+    task = with_view(task, view)
+    if task.status not in {RUNNING, QUEUED}:
+        return task
+    if view.state is PullState.OPEN and (moved or not task.feedback):
+        return replace(task, status=REVIEW, feedback="", reason=None, message="", not_before=None)
+    if moved and task.retry != "always":
+        return needs_human(task, Reason.LOST, "unfinished? commits were pushed, then silence")
+    if not moved and task.retry == "never":
+        return needs_human(task, Reason.LOST, "nothing was pushed, and it is not to be retried")
+    if task.tries >= task.max_tries:
+        return replace(task, status=FAILED, reason=Reason.LOST, message=f"lost {task.tries} times")
+    again = queued_again(
+        task, reason=Reason.LOST, message="the executor was lost", backoff=backoff, now=now
+    )
+    revises = view.head is not None and not moved
+    return replace(again, fresh=again.status is QUEUED and not revises)
