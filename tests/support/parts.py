@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from tests.support.postgres import binaries
 
@@ -69,7 +70,7 @@ def running_test(*, marked: bool) -> Iterator[None]:
         _marked = None
 
 
-def _give_up(reason: str) -> None:
+def _give_up(reason: str) -> NoReturn:
     import pytest
 
     if os.environ.get("FLEET_REQUIRE_ALL") == "1":

@@ -196,6 +196,7 @@ def _launch(
             ["/bin/sh", "-c", _SUPERVISOR, "sh", str(directory), *command],
             stdin=subprocess.PIPE,
             start_new_session=True,
+            text=False,
             **_process_options(user, stdout=log, stderr=log, directory=directory),
         )
         try:
