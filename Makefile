@@ -56,10 +56,12 @@ $(STAMPS)/python:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/server: $(STAMPS)/python requirements/build.txt requirements/server.txt pyproject.toml
-	$(PIP_INSTALL) --require-hashes -r requirements/build.txt -r requirements/server.txt
-	$(PIP_INSTALL) --no-build-isolation --no-deps --editable .
+	@echo "preparing .venv: what the program needs"
+	@$(PIP_INSTALL) --require-hashes -r requirements/build.txt -r requirements/server.txt
+	@$(PIP_INSTALL) --no-build-isolation --no-deps --editable .
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/server requirements/dev.txt
-	$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@echo "preparing .venv: what the tests and checks need"
+	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
 	@touch $@

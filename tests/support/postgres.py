@@ -24,7 +24,7 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import TypedDict
 from urllib.parse import urlsplit
 
 from tests.support.waiting import eventually
@@ -195,9 +195,10 @@ def _launch(
         supervisor = subprocess.Popen(
             ["/bin/sh", "-c", _SUPERVISOR, "sh", str(directory), *command],
             stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
-            text=False,
-            **_process_options(user, stdout=log, stderr=log, directory=directory),
+            **_surroundings(user, directory),
         )
         try:
             eventually(
@@ -235,15 +236,17 @@ def _end(supervisor: subprocess.Popen[bytes], directory: Path) -> None:
 
 
 def _run(command: list[str], *, user: pwd.struct_passwd | None = None, password: str = "") -> str:
-    options = _process_options(user, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    options["env"] |= {"PGPASSWORD": password}
+    surroundings = _surroundings(user)
+    surroundings["env"]["PGPASSWORD"] = password
     finished = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         timeout=_PROGRAM_LIMIT_S,
         text=True,
         check=False,
-        **options,
+        **surroundings,
     )
     if finished.returncode != 0:
         name = Path(command[0]).name
@@ -251,23 +254,23 @@ def _run(command: list[str], *, user: pwd.struct_passwd | None = None, password:
     return finished.stdout
 
 
-def _process_options(
-    user: pwd.struct_passwd | None,
-    *,
-    stdout: int | IO[bytes],
-    stderr: int | IO[bytes],
-    directory: Path = Path("/"),
-) -> dict[str, Any]:
+class _Surroundings(TypedDict):
+    cwd: Path
+    env: dict[str, str]
+    user: int | None
+    group: int | None
+    extra_groups: list[int] | None
+
+
+def _surroundings(user: pwd.struct_passwd | None, directory: Path = Path("/")) -> _Surroundings:
     """What every program here gets: a bare environment, a directory it may enter, its user."""
-    options: dict[str, Any] = {
-        "stdout": stdout,
-        "stderr": stderr,
+    return {
         "cwd": directory,
         "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+        "user": user.pw_uid if user else None,
+        "group": user.pw_gid if user else None,
+        "extra_groups": [] if user else None,
     }
-    if user is not None:
-        options |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    return options
 
 
 def _give(tree: Path, user: pwd.struct_passwd | None) -> None:
