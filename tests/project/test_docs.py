@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+
+from scripts import check_docs
+
+SOUND = {
+    "Makefile": "demo:\ntest: x\n",
+    "README.md": "# Title\n\n`make demo` and `make test`, see [below](docs/a.md#some-part).\n",
+    "CHANGELOG.md": "## [Unreleased]\n",
+    "docs/a.md": "# A\n\n## Some part\n",
+}
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_documents_in_step_yield_nothing(tmp_path: Path):
+    root = write(tmp_path, SOUND)
+
+    assert list(check_docs.findings(root)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "finding"),
+    [
+        ("docs/a.md", "[gone](b.md)", "README.md: the link docs/a.md#some-part leads nowhere"),
+        ("docs/b.md", "![picture](none.png)", "docs/b.md: the link none.png leads nowhere"),
+        ("docs/b.md", "`make deamon`", "docs/b.md: the Makefile has no target deamon"),
+        ("README.md", "`make test`", "README.md: does not show make demo"),
+        ("CHANGELOG.md", "## 0.1.0\n", "CHANGELOG.md: has no section Unreleased"),
+    ],
+    ids=["anchor", "image", "target", "command", "changelog"],
+)
+def test_each_fault_is_named(tmp_path: Path, name: str, text: str, finding: str):
+    root = write(tmp_path, SOUND | {name: text})
+
+    assert finding in list(check_docs.findings(root))
