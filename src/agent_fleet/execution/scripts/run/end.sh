@@ -1,0 +1,82 @@
+# shellcheck shell=sh disable=SC2034,SC2154 # sent with processes.sh and scan.sh
+# End a run: SIGINT, SIGTERM, SIGKILL to all of its processes, and proof that none is left.
+# Arguments: directory, workspace, mark, and three graces in tenths of a second.
+
+directory=$1 workspace=$2 mark=$3 interrupt=$4 terminate=$5 kill=$6
+pid='' supervisor='' found='' sent=''
+physical=$(cd -P "$workspace" 2>/dev/null && pwd -P) && workspace=$physical
+cd /
+if [ -d "$directory" ]; then
+    : >"$directory/ended"
+    rm -f "$directory/environment"
+fi
+
+# refresh: is the supervisor still there? It may have come only now.
+refresh() {
+    if [ -z "$pid" ] || [ -n "$supervisor" ]; then look_for_supervisor "$directory"; fi
+}
+
+# lives PID:START: is it still the process that it was?
+lives() {
+    look_at "${1%%:*}" && [ "$started" = "${1#*:}" ]
+}
+
+# any_lives: does any of `found`?
+any_lives() {
+    for target in $found; do
+        ! lives "$target" || return 0
+    done
+    return 1
+}
+
+# hit SIGNAL: send it to each of `found` that is still the one it was; remember that it was sent.
+hit() {
+    for target in $found; do
+        lives "$target" || continue
+        kill -s "$1" "${target%%:*}" 2>/dev/null
+        case " $sent " in
+        *" $1 "*) ;;
+        *) sent="$sent $1" ;;
+        esac
+    done
+}
+
+# tick: wait for a tenth of a second, or a second where sleep knows no less.
+tick() {
+    if sleep 0.1 2>/dev/null; then
+        ticks=$((ticks - 1))
+    else
+        sleep 1
+        ticks=$((ticks - 10))
+    fi
+}
+
+# stage SIGNAL TICKS: succeed as soon as nothing is left. What was forked meanwhile is hit too.
+stage() {
+    ticks=$2
+    refresh
+    scan
+    hit "$1"
+    while [ "$ticks" -gt 0 ]; do
+        if ! any_lives; then
+            refresh
+            scan
+            [ -n "$found$supervisor" ] || return 0
+            hit "$1"
+        fi
+        tick
+    done
+    return 1
+}
+
+if ! stage INT "$interrupt" && ! stage TERM "$terminate" && ! stage KILL "$kill"; then
+    # The supervisor was spared so that it writes the exit code; it has had its time.
+    refresh
+    [ -z "$supervisor" ] || kill -s KILL "$supervisor" 2>/dev/null
+    stage KILL 10
+fi
+refresh
+scan
+echo "signals=$sent"
+# shellcheck disable=SC2086
+echo "survivors=$(printf '%s ' $found $supervisor | sed 's/:[^ ]*//g')"
