@@ -5,6 +5,7 @@ blocks are parsed: their number of levels is bounded, and with it the work.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import dropwhile
 
 import msgspec
 from markdown_it import MarkdownIt
@@ -32,10 +33,8 @@ class Page(msgspec.Struct, frozen=True):
 
     def text(self, first: int, end: int) -> str:
         """The lines from `first` to before `end`, without blank ones around them."""
-        kept = [line for line in self.lines[first:end] if line is not None]
-        while kept and not kept[0].strip():
-            del kept[0]
-        return "\n".join(kept).rstrip()
+        kept = (line for line in self.lines[first:end] if line is not None)
+        return "\n".join(dropwhile(lambda line: not line.strip(), kept)).rstrip()
 
 
 def span(token: Token) -> tuple[int, int]:
