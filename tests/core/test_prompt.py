@@ -164,7 +164,7 @@ def test_what_is_wrong_with_a_template_is_named(template: str, named: str):
         "{{ 9 ** 9 ** 9 }}",
         "{{ '%999999999d' % 1 }}",
         "{% for a in range(9999) %}{{ goal }}{{ branch }}{{ goal }}{{ branch }}{% endfor %}",
-        "{% filter quoted %}{% for a in range(9999) %}{{ branch }}{% endfor %}{% endfilter %}",
+        "{% set a %}{% for a in range(9999) %}{{ branch }}, {{ branch }}{% endfor %}{% endset %}",
         "x" * 60_000,
     ],
 )
