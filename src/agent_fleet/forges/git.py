@@ -112,7 +112,7 @@ class GitForge:
     async def _read_heads(self, repo: RepoRef, *patterns: str) -> dict[str, str]:
         _check_address(repo)
         output = await self._git.remote(
-            "ls-remote", "--heads", "--", repo.url, *patterns, timeout_s=ASK_S
+            repo.url, "ls-remote", "--heads", "--", repo.url, *patterns, timeout_s=ASK_S
         )
         if output.code != 0 or output.cut:
             raise Unavailable(f"{repo.name} does not answer: {self._git.said(output)}")
@@ -184,6 +184,7 @@ class GitForge:
         target = f"refs/heads/{base}"
         lease = f"--force-with-lease={target}:{tip}"
         return await self._git.remote(
+            mirror.repo.url,
             *("push", "--porcelain", "--no-verify", "--no-follow-tags", lease),
             *("--", mirror.repo.url, f"{commit}:{target}"),
             timeout_s=TRANSFER_S,

@@ -13,6 +13,7 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -39,7 +40,6 @@ _ALWAYS = (
     ("core.fsmonitor", "false"),
     ("gc.autoDetach", "false"),  # nothing may go on in the background and outlive its caller
     ("maintenance.autoDetach", "false"),
-    ("http.followRedirects", "false"),  # else another host could ask for the credentials
 )
 _FIXED = {
     "LC_ALL": "C",
@@ -97,16 +97,22 @@ class Git:
 
     async def remote(
         self,
+        url: str,
         *arguments: str,
         timeout_s: float,
         path: Path | None = None,
         holding: int | None = None,
     ) -> Output:
-        """Run a command that talks to a remote; the child keeps the descriptor `holding` open."""
+        """Run a command that talks to the remote at `url`, which is among its arguments.
+
+        The child keeps the descriptor `holding` open. Raises Unavailable past the time limit.
+        """
         env: dict[str, str] = {} if path is None else {"GIT_DIR": str(path)}
         config = _ALWAYS
-        if self._credentials is not None:
-            config += (("credential.helper", ""), ("credential.helper", _HELPER))  # "" drops others
+        if self._credentials is not None and url.startswith(("http://", "https://")):
+            # Bound to this host: a redirect elsewhere gets nothing. The empty one drops all others.
+            place = "://".join(urlsplit(url)[:2]).replace(f"{urlsplit(url).username}@", "")
+            config += (("credential.helper", ""), (f"credential.{place}.helper", _HELPER))
             env["FLEET_GIT_USERNAME"] = self._credentials.username
             env["FLEET_GIT_TOKEN"] = self._credentials.token
         env = self._env(config) | env

@@ -50,6 +50,7 @@ class Mirror:
 
             async def attempt() -> Output:
                 return await self._git.remote(
+                    self.repo.url,
                     *("fetch", *flags, "--no-recurse-submodules", "--", self.repo.url, *specs),
                     timeout_s=TRANSFER_S,
                     path=self.path,
