@@ -5,8 +5,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMPS := .venv/.stamps
 
-# pip checks every download against the hashes; what is already there is not fetched again.
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+# pip checks every download against the hashes. Python compiles a module when it is first used:
+# all of them at once would double the wait for the demo.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --no-input
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --custom-compile-command "make requirements" \
 	$(if $(UPGRADE),--upgrade)
