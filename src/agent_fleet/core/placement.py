@@ -70,8 +70,8 @@ class Plan(msgspec.Struct, frozen=True):
 def plan(snapshot: Snapshot) -> Plan:
     """Give each task in turn the best host that may have it, until the slots are taken.
 
-    The higher priority goes first, then the older task. Tasks times hosts steps at most; once no
-    slot is free, the remaining tasks cost one step each.
+    The higher priority goes first, then the older task. Tasks times hosts steps at most; a task
+    that wants what was refused before, or comes when no slot is free, costs one step.
     """
     hosts = {host.name: host for host in snapshot.hosts}
     accounts = _accounts(snapshot)
@@ -79,6 +79,8 @@ def plan(snapshot: Snapshot) -> Plan:
     free = sum(max(host.slots - host.used, 0) for host in up)
     placements: list[Placement] = []
     waiting: dict[int, tuple[Why, ...]] = {}
+    # Slots only get fewer, so what found no host finds none later, and for the same reasons.
+    refused: dict[tuple[object, ...], tuple[Why, ...]] = {}
     for task in sorted(snapshot.tasks, key=_precedence):
         reasons = _at_once(task, snapshot)
         if not reasons and up and free == 0:
@@ -86,9 +88,14 @@ def plan(snapshot: Snapshot) -> Plan:
         if reasons:
             waiting[task.id] = reasons
             continue
-        host = _best(task, snapshot, hosts=hosts, accounts=accounts)
+        wants = (_adapter(task, snapshot), task.host, task.capabilities)
+        known = wants in refused
+        host = None if known else _best(task, snapshot, hosts=hosts, accounts=accounts)
         if host is None:
-            waiting[task.id] = tuple(_by_host(task, snapshot, hosts=hosts, accounts=accounts))
+            if not known:
+                by_host = _by_host(task, snapshot, hosts=hosts, accounts=accounts)
+                refused[wants] = tuple(by_host)
+            waiting[task.id] = refused[wants]
             continue
         placements.append(Placement(task.id, host.name, _adapter(task, snapshot)))
         hosts[host.name] = replace(host, used=host.used + 1)
