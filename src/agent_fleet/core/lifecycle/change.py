@@ -11,6 +11,16 @@ from agent_fleet.core.history import difference
 from agent_fleet.core.lifecycle.transitions import OVER, Verb, attempt_moves, task_moves
 from agent_fleet.core.model import Attempt, Effect, Event, Review, Task
 
+OPERATOR_REVIEW = "operator:"
+"""Reviews given to the fleet itself bear ids with this prefix; the forge does not know them."""
+
+CHANGES_REQUESTED = "changes_requested"
+REVIEW_LIMIT = "review_limit"
+"""Why a task was sent back, or was not once more. They hold while a review stands behind them."""
+
+GONE = frozenset({"closed", "branch_gone"})
+"""Why a task was cancelled that its pull request, reopened, brings back."""
+
 
 class State(msgspec.Struct, frozen=True):
     """A task with its latest attempt; None before the first."""
@@ -95,7 +105,7 @@ def change(
 
 
 def own(state: State, *, attempt: int, epoch: int) -> Attempt:
-    """The unended attempt, if it is the one named; LeaseLost otherwise: the fence of every write."""
+    """The unended attempt, if it is the one named; else LeaseLost: the fence of every write."""
     current = state.unended
     if current is None or current.number != attempt or current.epoch != epoch:
         raise LeaseLost(
@@ -105,7 +115,36 @@ def own(state: State, *, attempt: int, epoch: int) -> Attempt:
     return current
 
 
+def standing_reviews(task: Task) -> tuple[Review, ...]:
+    """The reviews that ask for changes now, whether an attempt was given them or not.
+
+    On the forge a review speaks of one head. What was asked of the fleet itself stands until an
+    attempt has worked it off, for nobody would repeat it.
+    """
+    return tuple(r for r in task.view.reviews if r.head == task.view.head or is_ours(r))
+
+
 def pending_reviews(task: Task) -> tuple[Review, ...]:
-    """The reviews of the present head that no attempt has been given yet."""
-    view = task.view
-    return tuple(r for r in view.reviews if r.id not in view.consumed and r.head == view.head)
+    """The standing reviews that have not been turned into a revision yet."""
+    return tuple(r for r in standing_reviews(task) if r.id not in task.view.consumed)
+
+
+def was_sent_back(task: Task) -> bool:
+    """Whether the present head has led to a revision already."""
+    return any(r.head == task.view.head and r.id in task.view.consumed for r in task.view.reviews)
+
+
+def is_ours(review: Review) -> bool:
+    """Whether the review was given to the fleet itself."""
+    return review.id.startswith(OPERATOR_REVIEW)
+
+
+def take_up(task: Task, feedback: list[str]) -> Task:
+    """The task with all standing reviews consumed, and `feedback` for the next prompt."""
+    known = task.view.consumed
+    read = tuple(r.id for r in pending_reviews(task))
+    return replace(
+        task,
+        feedback="\n\n".join(feedback),
+        view=replace(task.view, consumed=known + read) if read else task.view,
+    )

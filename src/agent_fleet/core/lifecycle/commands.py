@@ -7,8 +7,18 @@ from msgspec.structs import replace
 from agent_fleet.core.errors import Conflict
 from agent_fleet.core.faults import Reason
 from agent_fleet.core.history import difference
-from agent_fleet.core.lifecycle.change import Change, State, change, pending_reviews
+from agent_fleet.core.lifecycle.change import (
+    CHANGES_REQUESTED,
+    GONE,
+    REVIEW_LIMIT,
+    Change,
+    State,
+    change,
+    standing_reviews,
+    take_up,
+)
 from agent_fleet.core.lifecycle.ending import needs_human
+from agent_fleet.core.lifecycle.losing import outcome_unknown
 from agent_fleet.core.lifecycle.transitions import (
     CANCELLED,
     ENDED,
@@ -40,11 +50,15 @@ def submit(task: Task, *, actor: str) -> Change:
 def cancel(state: State, *, now: datetime, actor: str) -> Change | None:
     """Cancelled at once where no attempt is live; otherwise its executor is told.
 
-    None if that was asked before; Conflict if the task has ended otherwise.
+    None if that was asked before; Conflict if the task has ended otherwise. A task that is
+    cancelled because its pull request was closed is so for good: reopening brings it back no more.
     """
     task = state.task
-    if task.status is CANCELLED or task.cancel_requested:
+    if task.cancel_requested or (task.status is CANCELLED and task.reason not in GONE):
         return None
+    if task.status is CANCELLED:
+        task = replace(task, reason=Reason.CANCELLED)
+        return change(state, V.CANCEL, task, now=now, actor=actor)
     if task.status in ENDED:
         raise Conflict(f"task {task.id} has ended: it is {task.status}")
     current = state.unended
@@ -60,9 +74,12 @@ def cancel(state: State, *, now: datetime, actor: str) -> Change | None:
 def retry(state: State, *, now: datetime, actor: str) -> Change:
     """An operator sends the task round again: tries and rounds reset.
 
-    After its branch or pull request was done away with, it begins a new branch.
+    After its branch or pull request was done away with, or an attempt was lost that may still push
+    to it, it begins a new branch. Conflict while a cancel is carried out, or at `max_attempts`.
     """
     task = state.task
+    if task.cancel_requested and state.unended:
+        raise Conflict(f"task {task.id} is being cancelled")
     if task.attempts >= task.max_attempts:
         raise Conflict(
             f"task {task.id} has used its {task.max_attempts} attempts; submit a new task instead"
@@ -76,7 +93,9 @@ def retry(state: State, *, now: datetime, actor: str) -> Change:
         not_before=None,
         cancel_requested=False,
         held=False,
-        fresh=task.fresh or task.view.state is PullState.CLOSED,
+        fresh=task.fresh
+        or task.view.state is PullState.CLOSED
+        or outcome_unknown(state.attempt, task.view),
         reason=None,
         message="",
     )
@@ -103,35 +122,47 @@ def approve(state: State, *, merge: bool, now: datetime, actor: str) -> Change:
 def request_changes(state: State, *, review: Review, now: datetime) -> Change:
     """A revision is wanted. Of a task that needs a human, the limits are reset.
 
-    While an attempt is live the review is recorded; `observing.due` applies it when that ends.
+    While an attempt has not ended the review is recorded; `observing.due` applies it after. Of a
+    task that is queued anyway, the next attempt is given it too.
     """
     task = state.task
     if review.id not in {r.id for r in task.view.reviews}:
         task = replace(task, view=replace(task.view, reviews=(*task.view.reviews, review)))
-    if task.status is HUMAN:
-        task = replace(task, review_count=0, tries=0, free_failures=0)
-        task = _revision(task, review, now=now)
-    elif task.status is REVIEW and state.unended is None:
-        task = _revision(task, review, now=now)
+    if state.unended is None:
+        task = _sent_back(task, review, now=now)
     return change(state, V.REQUEST_CHANGES, task, now=now, actor=review.author)
+
+
+def _sent_back(task: Task, review: Review, *, now: datetime) -> Task:
+    if task.status is HUMAN:
+        if task.attempts >= task.max_attempts:
+            raise Conflict(f"task {task.id} has used its {task.max_attempts} attempts")
+        return _revision(without_limits(task), review, now=now)
+    if task.status is REVIEW or task.reason == CHANGES_REQUESTED:
+        return _revision(task, review, now=now)
+    return task
+
+
+def without_limits(task: Task) -> Task:
+    """The task with its rounds, tries and failures forgotten: a person has looked at it."""
+    return replace(task, review_count=0, tries=0, free_failures=0)
+
+
+def limit_reached(task: Task) -> bool:
+    """Whether a revision of the present head would be one too many."""
+    return task.review_count >= task.review_limit and task.round_head != task.view.head
 
 
 def _revision(task: Task, review: Review, *, now: datetime) -> Task:
     """Queued with the text of all that was asked, or a question once the limit is reached."""
-    if task.review_count >= task.review_limit and task.round_head != task.view.head:
+    if limit_reached(task):
         count = task.review_count
-        return needs_human(task, "review_limit", f"changes wanted again after {count} revisions")
+        return needs_human(task, REVIEW_LIMIT, f"changes wanted again after {count} revisions")
     if task.attempts >= task.max_attempts:
         return needs_human(task, "max_attempts", f"{task.attempts} attempts were made")
-    asked = [r.text for r in pending_reviews(task)] or [review.text]
+    task = take_up(task, [r.text for r in standing_reviews(task)] or [review.text])
     return replace(
-        task,
-        status=QUEUED,
-        tries=0,
-        feedback="\n\n".join(asked),
-        not_before=now,
-        reason="changes_requested",
-        message="",
+        task, status=QUEUED, tries=0, not_before=now, reason=CHANGES_REQUESTED, message=""
     )
 
 
@@ -144,7 +175,8 @@ def queue_limit(state: State, *, now: datetime, actor: str) -> Change:
 def withdraw(state: State, *, message: str, now: datetime, actor: str) -> Change:
     """The issue was closed or its trigger removed: cancelled, or a question once it had started."""
     task = state.task
-    if task.attempts:
+    begun = task.started or task.generation > 1 or state.unended or task.status is REVIEW
+    if begun:
         task = needs_human(task, "withdrawn", message)
     else:
         task = replace(task, status=CANCELLED, reason="withdrawn", message=message, not_before=None)

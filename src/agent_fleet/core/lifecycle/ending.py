@@ -8,7 +8,6 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from agent_fleet.core.errors import Conflict, LeaseLost
 from agent_fleet.core.faults import (
     CONSEQUENCES,
     FREE_FAILURES_IN_A_ROW,
@@ -16,7 +15,16 @@ from agent_fleet.core.faults import (
     Penalty,
     Reason,
 )
-from agent_fleet.core.lifecycle.change import Backoff, Change, State, change, own
+from agent_fleet.core.lifecycle.change import (
+    Backoff,
+    Change,
+    State,
+    change,
+    is_ours,
+    own,
+    standing_reviews,
+    take_up,
+)
 from agent_fleet.core.lifecycle.transitions import (
     ASSIGNED,
     CANCELLED,
@@ -29,10 +37,9 @@ from agent_fleet.core.lifecycle.transitions import (
     OVER,
     QUEUED,
     REVIEW,
-    RUNNING,
     V,
 )
-from agent_fleet.core.model import Attempt, ForgeView, Outcome, PullState, Session, Task
+from agent_fleet.core.model import Attempt, ForgeView, Outcome, Session, Task
 
 
 def release(
@@ -52,7 +59,7 @@ def release(
     if task.status in {ASSIGNED, QUEUED}:
         task = replace(task, free_failures=task.free_failures + 1)
         task = queued_again(task, reason=None, message=message, backoff=backoff, now=now)
-    task = _unless_overruled(state.task, task)
+    task = unless_overruled(state.task, task)
     return change(state, V.RELEASE, task, attempt=ended, now=now, actor=actor)
 
 
@@ -80,7 +87,7 @@ def succeed(
         receipt_id=receipt_id,
         message=summary,
     )
-    task = _delivered(state.task, view=view, summary=summary, session=session, now=now)
+    task = delivered(state.task, view=view, summary=summary, session=session, now=now)
     return change(state, V.SUCCEED, task, attempt=ended, now=now, actor=actor)
 
 
@@ -126,87 +133,13 @@ def fail(
     return change(
         state,
         V.FAIL,
-        _unless_overruled(state.task, after),
+        unless_overruled(state.task, after),
         attempt=ended,
         now=now,
         actor=actor,
         penalty=row.penalty,
         retry_after_s=retry_after_s,
     )
-
-
-def lose(
-    state: State,
-    *,
-    attempt: int,
-    epoch: int,
-    view: ForgeView | None,
-    backoff: Backoff,
-    now: datetime,
-    actor: str,
-) -> Change:
-    """The executor fell silent and its lease is over. `view` is what the forge says now.
-
-    None means that the forge did not answer: the slot is free, and the task is held until it does.
-    """
-    current = own(state, attempt=attempt, epoch=epoch)
-    ended = replace(
-        current,
-        status=OVER,
-        outcome=Outcome.LOST,
-        reason=Reason.LOST,
-        ended_at=now,
-        message="the lease expired: no word from the executor",
-    )
-    task = replace(state.task, tries=state.task.tries + 1, free_failures=0)
-    if view is not None:
-        after = _after_loss(task, ended, view, backoff=backoff, now=now)
-    elif task.status in {RUNNING, QUEUED}:
-        after = replace(task, status=QUEUED, held=True, reason=Reason.LOST, message=ended.message)
-    else:
-        after = task
-    after = _unless_overruled(state.task, after)
-    return change(state, V.LOSE, after, attempt=ended, now=now, actor=actor)
-
-
-def settle(state: State, *, view: ForgeView, backoff: Backoff, now: datetime, actor: str) -> Change:
-    """The forge has answered for a task that was held since its attempt was lost."""
-    if not state.task.held or state.attempt is None:
-        raise Conflict(f"task {state.task.id} is not held")
-    task = replace(state.task, held=False)
-    after = _after_loss(task, state.attempt, view, backoff=backoff, now=now)
-    return change(state, V.SETTLE, after, now=now, actor=actor)
-
-
-def late_receipt(
-    state: State,
-    *,
-    attempt: int,
-    head_sha: str | None,
-    view: ForgeView,
-    summary: str,
-    receipt_id: str,
-    now: datetime,
-    actor: str,
-) -> Change:
-    """A lost attempt hands in after all; nobody succeeded it, and its head is on the forge."""
-    lost = state.attempt
-    if lost is None or lost.number != attempt or lost.outcome is not Outcome.LOST:
-        raise LeaseLost(
-            f"attempt {attempt} of task {state.task.id} is over",
-            current_attempt=state.task.attempts or None,
-        )
-    found = replace(
-        lost,
-        outcome=Outcome.SUCCEEDED,
-        reason=None,
-        head_sha=head_sha,
-        receipt_id=receipt_id,
-        message=summary,
-    )
-    task = replace(state.task, held=False, fresh=False)
-    task = _delivered(task, view=view, summary=summary, session=None, now=now)
-    return change(state, V.LATE_RECEIPT, task, attempt=found, now=now, actor=actor)
 
 
 def queued_again(
@@ -225,16 +158,28 @@ def queued_again(
 
 def needs_human(task: Task, reason: str | None, message: str) -> Task:
     """The task with a question to a person: why, and about what."""
-    return replace(task, status=HUMAN, reason=reason, message=message, not_before=None)
+    return replace(task, status=HUMAN, reason=reason, message=message, not_before=None, held=False)
 
 
-def with_view(task: Task, view: ForgeView) -> Task:
-    """The task with a newer reading of its branch; what its reviews led to is kept."""
+def with_head(task: Task, view: ForgeView) -> Task:
+    """The task with the head that was read, unless a newer reading is known.
+
+    The rest of `view` is left to `observing.apply_view`: the verbs lie in its differences.
+    """
     known = task.view
-    return replace(task, view=replace(view, reviews=known.reviews, consumed=known.consumed))
+    if view.version < known.version:
+        return task
+    return replace(task, view=replace(known, version=view.version, head=view.head or known.head))
 
 
-def _unless_overruled(before: Task, after: Task) -> Task:
+def worked_off(task: Task) -> Task:
+    """The task without what its attempt was asked; what was asked since remains."""
+    view = task.view
+    rest = tuple(r for r in view.reviews if not is_ours(r) or r.id not in view.consumed)
+    return replace(task, feedback="", view=replace(view, reviews=rest))
+
+
+def unless_overruled(before: Task, after: Task) -> Task:
     if before.status in ENDED:
         return replace(
             after,
@@ -274,21 +219,19 @@ def _after_failure(
     if row.charged and task.tries >= task.max_tries:
         return replace(task, status=FAILED, reason=reason, message=f"{task.tries} tries: {message}")
     if row.feedback:
-        asked = [r.text for r in task.view.reviews if r.head == task.view.head]
-        failure = f"The previous attempt ended with {reason}: {message}"
-        task = replace(task, feedback="\n\n".join([*asked, failure]))
+        asked = [r.text for r in standing_reviews(task)]
+        task = take_up(task, [*asked, f"The previous attempt ended with {reason}: {message}"])
     return queued_again(task, reason=reason, message=message, backoff=backoff, now=now)
 
 
-def _delivered(
+def delivered(
     task: Task, *, view: ForgeView, summary: str, session: Session | None, now: datetime
 ) -> Task:
     after = replace(
-        with_view(task, view),
+        worked_off(with_head(task, view)),
         status=COMPLETED if task.deliverable == "none" else REVIEW,
         free_failures=0,
         tries=0,
-        feedback="",
         reason=None,
         message=summary,
         pr_title=task.pr_title or task.title,
@@ -296,30 +239,4 @@ def _delivered(
         last_activity_at=now,
         not_before=None,
     )
-    return _unless_overruled(task, after)
-
-
-def _after_loss(
-    task: Task, lost: Attempt, view: ForgeView, *, backoff: Backoff, now: datetime
-) -> Task:
-    """What a lost attempt left behind decides: a delivery, a question, or another attempt.
-
-    A pull request that was ready before a lost revision began is no delivery of that revision.
-    """
-    moved = view.head is not None and view.head != lost.start_head
-    task = with_view(task, view)
-    if task.status not in {RUNNING, QUEUED}:
-        return task
-    if view.state is PullState.OPEN and (moved or not task.feedback):
-        return replace(task, status=REVIEW, feedback="", reason=None, message="", not_before=None)
-    if moved and task.retry != "always":
-        return needs_human(task, Reason.LOST, "unfinished? commits were pushed, then silence")
-    if not moved and task.retry == "never":
-        return needs_human(task, Reason.LOST, "nothing was pushed, and it is not to be retried")
-    if task.tries >= task.max_tries:
-        return replace(task, status=FAILED, reason=Reason.LOST, message=f"lost {task.tries} times")
-    again = queued_again(
-        task, reason=Reason.LOST, message="the executor was lost", backoff=backoff, now=now
-    )
-    revises = view.head is not None and not moved
-    return replace(again, fresh=again.status is QUEUED and not revises)
+    return unless_overruled(task, after)

@@ -9,8 +9,19 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from agent_fleet.core.lifecycle.change import Change, State, change, pending_reviews
-from agent_fleet.core.lifecycle.commands import request_changes
+from agent_fleet.core.lifecycle.change import (
+    CHANGES_REQUESTED,
+    GONE,
+    REVIEW_LIMIT,
+    Change,
+    State,
+    change,
+    is_ours,
+    pending_reviews,
+    standing_reviews,
+    was_sent_back,
+)
+from agent_fleet.core.lifecycle.commands import limit_reached, request_changes, without_limits
 from agent_fleet.core.lifecycle.transitions import (
     ASSIGNED,
     CANCELLED,
@@ -24,10 +35,7 @@ from agent_fleet.core.lifecycle.transitions import (
     V,
     Verb,
 )
-from agent_fleet.core.model import ForgeView, Outcome, PullState, Review, Task
-
-OPERATOR_REVIEW = "operator:"
-"""Reviews given to the fleet itself bear ids with this prefix; the forge does not know them."""
+from agent_fleet.core.model import ForgeView, Outcome, PullState, Review, Task, TaskStatus
 
 
 def observe(old: ForgeView, new: ForgeView) -> tuple[Verb, ...]:
@@ -40,6 +48,7 @@ def observe(old: ForgeView, new: ForgeView) -> tuple[Verb, ...]:
     unready = {PullState.NONE, PullState.DRAFT}
     if old.state is PullState.CLOSED and new.state is not PullState.CLOSED:
         verbs.append(V.REOPEN)
+        unready.add(PullState.CLOSED)
     if new.pull is not None and old.state in unready and new.state not in unready:
         verbs.append(V.PULL_READY)
     if new.state is PullState.CLOSED:
@@ -50,11 +59,11 @@ def observe(old: ForgeView, new: ForgeView) -> tuple[Verb, ...]:
 
 
 def apply_view(state: State, seen: ForgeView, *, now: datetime, actor: str) -> tuple[Change, ...]:
-    """The changes that a reading leads to; none if it is older than the last or says nothing new."""
+    """The changes that a reading leads to; none if it is older than the last or brings no news."""
     old = state.task.view
     if state.task.status is COMPLETED or seen.version < old.version:
         return ()
-    ours = tuple(r for r in old.reviews if r.id.startswith(OPERATOR_REVIEW))
+    ours = tuple(r for r in old.reviews if is_ours(r))
     view = replace(
         seen,
         head=seen.head or old.head,
@@ -78,25 +87,39 @@ def apply_view(state: State, seen: ForgeView, *, now: datetime, actor: str) -> t
 
 
 def due(state: State, *, now: datetime, actor: str) -> Change | None:
-    """What had to wait for the end of an attempt: a closed pull request, a requested change."""
+    """What the present reading still asks for. To be called after every end of an attempt.
+
+    A closed pull request and a requested change wait for that end. A request that no longer stands
+    (dismissed, or a newer head was pushed) before an attempt was given it is none.
+    """
     task = state.task
     if state.unended is not None:
         return None
     if task.view.state is PullState.CLOSED and task.attempts and not task.fresh:
         return _close(state, now=now, actor=actor)
-    if task.status is not REVIEW:
-        return None
-    waiting = pending_reviews(task)
-    if waiting:
-        return request_changes(state, review=waiting[-1], now=now)
-    if task.feedback and _asked(task):
-        return request_changes(state, review=_asked(task)[-1], now=now)
+    asked = standing_reviews(task)
+    if not asked and task.reason in {CHANGES_REQUESTED, REVIEW_LIMIT}:
+        return _in_review(state, now=now, actor=actor)
+    if asked and _is_due(task, asked):
+        return request_changes(state, review=asked[-1], now=now)
     return None
 
 
-def _asked(task: Task) -> tuple[Review, ...]:
-    """The reviews of the present head, answered or not."""
-    return tuple(r for r in task.view.reviews if r.head == task.view.head)
+def _is_due(task: Task, asked: tuple[Review, ...]) -> bool:
+    pending = bool(pending_reviews(task))
+    match task.status:
+        case TaskStatus.REVIEW_PENDING:
+            return pending or bool(task.feedback)
+        case TaskStatus.NEEDS_HUMAN:
+            # Beyond the limit the reviews are the question, not its answer.
+            exhausted = task.attempts >= task.max_attempts
+            return pending and task.reason != REVIEW_LIMIT and not exhausted
+        case TaskStatus.QUEUED:
+            given = "\n\n".join(r.text for r in asked)
+            news = given != task.feedback or limit_reached(task)
+            return task.reason == CHANGES_REQUESTED and news
+        case _:
+            return False
 
 
 def _apply(state: State, verb: Verb, *, now: datetime, actor: str) -> Change | None:
@@ -133,9 +156,16 @@ def _merge(state: State, *, now: datetime, actor: str) -> Change:
 def _pull_ready(state: State, *, now: datetime, actor: str) -> Change | None:
     """In review, unless this very head was already sent back."""
     task = state.task
-    if task.status not in {QUEUED, ASSIGNED, RUNNING, HUMAN} or _asked(task):
+    if task.status not in {QUEUED, ASSIGNED, RUNNING, HUMAN} or was_sent_back(task):
         return None
-    task = replace(task, status=REVIEW, reason=None, message="", not_before=None, held=False)
+    return _in_review(state, now=now, actor=actor)
+
+
+def _in_review(state: State, *, now: datetime, actor: str) -> Change:
+    task = state.task if state.task.status is not HUMAN else without_limits(state.task)
+    task = replace(
+        task, status=REVIEW, reason=None, message="", not_before=None, held=False, fresh=False
+    )
     return change(state, V.PULL_READY, task, now=now, actor=actor)
 
 
@@ -151,7 +181,7 @@ def _close(state: State, *, now: datetime, actor: str) -> Change | None:
 
 def _reopen(state: State, *, now: datetime, actor: str) -> Change | None:
     task = state.task
-    if task.status is not CANCELLED or task.reason not in {"closed", "branch_gone"}:
+    if task.status is not CANCELLED or task.reason not in GONE:
         return None
     task = replace(task, status=REVIEW, reason=None, message="")
     return change(state, V.REOPEN, task, now=now, actor=actor)

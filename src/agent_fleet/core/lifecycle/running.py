@@ -6,7 +6,15 @@ from typing import Literal
 from msgspec.structs import replace
 
 from agent_fleet.core.errors import Conflict
-from agent_fleet.core.lifecycle.change import Change, State, change, own, pending_reviews
+from agent_fleet.core.lifecycle.change import (
+    CHANGES_REQUESTED,
+    Change,
+    State,
+    change,
+    own,
+    pending_reviews,
+    take_up,
+)
 from agent_fleet.core.lifecycle.transitions import (
     ASSIGNED,
     COMPLETED,
@@ -35,8 +43,8 @@ def grant(
 ) -> Change:
     """A new attempt, with the next number; Conflict while another has not ended or none may begin.
 
-    A task that is `fresh` takes its next branch generation, of which nothing is known yet. An
-    attempt that answers a review of a head which none answered before begins a revision.
+    A task that is `fresh` takes its next branch generation, of which nothing is known yet. The
+    first attempt that answers the reviews of a head begins a revision.
     """
     task = state.task
     if state.unended:
@@ -45,10 +53,9 @@ def grant(
         raise Conflict(f"task {task.id} is held until its forge has answered")
     if task.not_before is not None and task.not_before > now:
         raise Conflict(f"task {task.id} is not to start before {task.not_before.isoformat()}")
+    task = _revision_begun(task)
     if task.fresh:
         task = _next_generation(task)
-    if pending_reviews(task) and task.round_head != task.view.head:
-        task = replace(task, review_count=task.review_count + 1, round_head=task.view.head)
     attempt = Attempt(
         task=task.id,
         number=task.attempts + 1,
@@ -77,6 +84,17 @@ def grant(
     return change(state, V.GRANT, task, attempt=attempt, now=now, actor=owner)
 
 
+def _revision_begun(task: Task) -> Task:
+    """The task with all that was asked in its prompt; a revision counts once for each head."""
+    given = [task.feedback] if task.feedback else []
+    asked = [r.text for r in pending_reviews(task)]
+    if asked:
+        task = take_up(task, given + asked)
+    if task.reason != CHANGES_REQUESTED or task.round_head == task.view.head:
+        return task
+    return replace(task, review_count=task.review_count + 1, round_head=task.view.head)
+
+
 def _next_generation(task: Task) -> Task:
     return replace(
         task,
@@ -84,7 +102,7 @@ def _next_generation(task: Task) -> Task:
         fresh=False,
         started=False,
         base_sha=None,
-        view=ForgeView(),
+        view=ForgeView(version=task.view.version),
     )
 
 
@@ -96,14 +114,12 @@ def start(
     if current.status is LIVE:
         return None
     task = state.task
-    read = tuple(r.id for r in pending_reviews(task))
     task = replace(
         task,
         status=RUNNING if task.status is ASSIGNED else task.status,
         started=True,
         base_sha=task.base_sha or base_sha,
         last_activity_at=now,
-        view=replace(task.view, consumed=task.view.consumed + read),
     )
     current = replace(current, status=LIVE, started_at=now, base_sha=base_sha, phase="running")
     return change(state, V.START, task, attempt=current, now=now, actor=actor)
