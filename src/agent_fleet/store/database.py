@@ -1,13 +1,14 @@
 """What the two engines do differently, as one seam: connect, begin a write, tell the time."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Protocol
 
 from sqlalchemy import ColumnElement, Table
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from agent_fleet.core.errors import Unavailable
@@ -48,16 +49,36 @@ class Database(Protocol):
         ...
 
 
+# What may be gone when the same request comes again, by the first two signs of its SQLSTATE:
+# connection, authorisation, no such database, rolled back, resources, operator's intervention.
+_PASSING = frozenset({"08", "28", "3D", "40", "53", "57"})
+
+
+@asynccontextmanager
+async def connected(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
+    """A connection of the pool; `Unavailable` if none can be had."""
+    async with AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(engine.connect())
+        except (OSError, PoolTimeout) as error:
+            raise Unavailable(f"the database does not answer: {error}") from error
+        yield connection
+
+
 @asynccontextmanager
 async def translated() -> AsyncGenerator[None]:
-    """Turns a lost or refused connection into `Unavailable`; anything else is a defect."""
+    """Turns what the database cannot help just now into `Unavailable`; else it is a defect."""
     try:
         yield
-    except (InterfaceError, OperationalError) as error:
-        raise Unavailable(f"the database does not answer: {error.orig}") from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise Unavailable(f"the database connection was lost: {error.orig}") from error
+        lost = error.connection_invalidated or isinstance(error, OperationalError)
+        if lost or sqlstate(error)[:2] in _PASSING:
+            raise Unavailable(f"the database does not answer: {error.orig}") from error
         raise
-    except (ConnectionError, TimeoutError) as error:
+    except ConnectionError as error:
         raise Unavailable(f"the database does not answer: {error}") from error
+
+
+def sqlstate(error: DBAPIError) -> str:
+    """PostgreSQL's five signs for what went wrong; nothing on SQLite."""
+    return getattr(error.orig, "sqlstate", None) or ""

@@ -4,11 +4,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from sqlalchemy import BigInteger, ColumnElement, Table, cast, func, select
+from sqlalchemy import URL, BigInteger, ColumnElement, Table, cast, func, select
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from agent_fleet.store.database import connected
 from agent_fleet.store.schema import task_numbers
+
+CONNECT_TIMEOUT_S = 10
 
 # Any two numbers that nothing else in the database uses.
 _EVENTS_LOCK = 0x666C6565
@@ -18,12 +21,14 @@ _SCHEMA_LOCK = 0x666C6566
 class PostgresDatabase:
     """A pool of connections; a lost one is noticed before it is used."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: URL) -> None:
         self.offset = timedelta()
-        scheme, _, rest = url.partition("://")
-        driver = "postgresql+asyncpg" if scheme in {"postgres", "postgresql"} else scheme
         self.engine = create_async_engine(
-            f"{driver}://{rest}", pool_size=pool_size, pool_pre_ping=True, pool_timeout=30
+            url,
+            pool_size=10,
+            pool_pre_ping=True,
+            pool_timeout=30,
+            connect_args={"timeout": CONNECT_TIMEOUT_S},
         )
 
     def now(self) -> ColumnElement[int]:
@@ -33,12 +38,12 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator[AsyncConnection]:
-        async with self.engine.connect() as connection, connection.begin():
+        async with connected(self.engine) as connection, connection.begin():
             yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[AsyncConnection]:
-        async with self.engine.connect() as connection:
+        async with connected(self.engine) as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ")
             async with connection.begin():
                 yield connection

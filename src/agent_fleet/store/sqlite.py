@@ -7,11 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, event, func, select, update
+from sqlalchemy import URL, ColumnElement, Connection, Table, event, func, select, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from agent_fleet.clock import Clock
+from agent_fleet.store.database import connected
 from agent_fleet.store.schema import meta, to_micros
 
 BUSY_TIMEOUT_MS = 30_000
@@ -24,7 +25,7 @@ class SqliteDatabase:
         self.offset = timedelta()
         self._clock = clock
         self._turn = asyncio.Lock()
-        self.engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+        self.engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)))
         event.listen(self.engine.sync_engine, "connect", self._configure)
         event.listen(self.engine.sync_engine, "begin", _begin)
 
@@ -32,10 +33,10 @@ class SqliteDatabase:
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in (
+            f"busy_timeout = {BUSY_TIMEOUT_MS}",
             "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
-            f"busy_timeout = {BUSY_TIMEOUT_MS}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
@@ -49,14 +50,14 @@ class SqliteDatabase:
 
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator[AsyncConnection]:
-        async with self._turn, self.engine.connect() as connection:
+        async with self._turn, connected(self.engine) as connection:
             await connection.execution_options(fleet_begin="BEGIN IMMEDIATE")
             async with connection.begin():
                 yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[AsyncConnection]:
-        async with self.engine.connect() as connection, connection.begin():
+        async with connected(self.engine) as connection, connection.begin():
             yield connection
 
     def insert(self, table: Table) -> Insert:

@@ -3,23 +3,20 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent_fleet.clock import Clock, new_id
-from agent_fleet.core.errors import InvalidInput
 from agent_fleet.core.model import Event
+from agent_fleet.store.address import admitted, connect
 from agent_fleet.store.database import Database, translated
 from agent_fleet.store.evidence import Evidence
 from agent_fleet.store.listing import Listing
 from agent_fleet.store.migrate import migrate
 from agent_fleet.store.outbox import Outbox
-from agent_fleet.store.postgres import PostgresDatabase
 from agent_fleet.store.registry import Registry
 from agent_fleet.store.schema import from_micros, meta
-from agent_fleet.store.sqlite import SqliteDatabase
 from agent_fleet.store.work import Work
 
 
@@ -67,14 +64,14 @@ class Store:
 
     @classmethod
     async def open(cls, url: str, *, clock: Clock) -> "Store":
-        """`sqlite:///PATH` (four slashes for an absolute one) or `postgresql://…`; the schema is brought up to date.
+        """The database at `url` (see `address.connect`), its schema brought up to date.
 
-        Raises InvalidInput for another address, Unavailable if it does not answer, Conflict if
-        the schema is newer than this program.
+        Raises InvalidInput for an address without a database that would let us in, Unavailable if
+        it does not answer, Conflict if the schema is newer than this program.
         """
-        store = cls(connect(url, clock=clock))
+        store = cls(connect(url, clock=clock, create=True))
         try:
-            async with translated(), store._database.writing() as connection:
+            async with admitted(), store._database.writing() as connection:
                 await store._database.lock_schema(connection)
                 await connection.run_sync(migrate)
                 statement = store._database.insert(meta).values(key="fleet_epoch", value=new_id())
@@ -107,19 +104,3 @@ class Store:
         """A transaction that only reads."""
         async with translated(), self._database.reading() as connection:
             yield Transaction(connection, self._database)
-
-
-def connect(url: str, *, clock: Clock) -> Database:
-    """The engine for an address; nothing is asked of it yet."""
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme == "sqlite":
-        return SqliteDatabase(
-            Path(rest.removeprefix("/") if rest.startswith("//") else rest), clock
-        )
-    if separator and scheme in {"postgresql", "postgres"}:
-        return PostgresDatabase(url)
-    raise InvalidInput(
-        "server.database",
-        f"{scheme!r} is no database that the fleet knows",
-        remedy='use "sqlite", "sqlite:///PATH" or "postgresql://USER@HOST/NAME"',
-    )
