@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent_fleet.core.errors import Conflict, IdempotencyMismatch, NotFound
 from agent_fleet.core.model import Receipt
 from agent_fleet.store.database import Database
-from agent_fleet.store.schema import from_micros, idempotency, log_chunks, receipts
+from agent_fleet.store.schema import attempts, from_micros, idempotency, log_chunks, receipts
 
 
 class LogGap(Conflict):
@@ -48,14 +48,12 @@ class Evidence:
 
         Raises LogGap if bytes before them are missing, Conflict if they contradict what is known.
         """
+        await self._one_writer(task, attempt)
         known = await self.log_size(task, attempt)
         if start > known:
             raise LogGap(known)
         overlap = data[: known - start]
-        if (
-            overlap
-            and await self.read_log(task, attempt, start=start, limit=len(overlap)) != overlap
-        ):
+        if overlap != await self.read_log(task, attempt, start=start, limit=len(overlap)):
             raise Conflict(f"the bytes from {start} differ from those that are known")
         fresh = data[len(overlap) :]
         if fresh:
@@ -82,6 +80,14 @@ class Evidence:
         end = start + limit
         return b"".join(row.data[max(start - row.start, 0) : end - row.start] for row in rows)
 
+    async def _one_writer(self, task: int, attempt: int) -> None:
+        """Two that append to one log take turns; NotFound if there is no such attempt."""
+        query = select(attempts.c.number).where(
+            attempts.c.task == task, attempts.c.number == attempt
+        )
+        if await self._connection.scalar(query.with_for_update(key_share=True)) is None:
+            raise NotFound(f"task {task} has no attempt {attempt}")
+
     # -- receipts --------------------------------------------------------------------------------
 
     async def receipt(self, receipt_id: str) -> KeptReceipt:
@@ -99,16 +105,22 @@ class Evidence:
 
     async def receipts(self, task: int) -> list[KeptReceipt]:
         """All that was handed in for a task, in the order of arrival."""
-        query = select(receipts).where(receipts.c.task == task).order_by(receipts.c.received_at)
+        query = (
+            select(receipts)
+            .where(receipts.c.task == task)
+            .order_by(receipts.c.received_at, receipts.c.attempt, receipts.c.receipt_id)
+        )
         rows = (await self._connection.execute(query)).all()
         return [
             KeptReceipt(msgspec.convert(row.body, Receipt), row.sha256, row.verdict) for row in rows
         ]
 
     async def keep_receipt(self, receipt: Receipt, *, sha256: str, verdict: str) -> None:
+        """Conflict if a receipt of that id was kept meanwhile."""
         now = await self._connection.scalar(select(self._database.now()))
-        await self._connection.execute(
-            insert(receipts).values(
+        statement = (
+            self._database.insert(receipts)
+            .values(
                 receipt_id=receipt.receipt_id,
                 task=receipt.task,
                 attempt=receipt.attempt,
@@ -117,7 +129,10 @@ class Evidence:
                 verdict=verdict,
                 received_at=from_micros(int(now or 0)),
             )
+            .on_conflict_do_nothing()
         )
+        if (await self._connection.execute(statement)).rowcount != 1:
+            raise Conflict(f"there is a receipt {receipt.receipt_id!r} already")
 
     # -- idempotency keys ------------------------------------------------------------------------
 

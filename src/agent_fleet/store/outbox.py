@@ -5,7 +5,7 @@ A row is claimed by moving its `due_at` ahead; who dies with it leaves it to be 
 
 from datetime import timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import Update, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent_fleet.core.model import Effect
@@ -61,23 +61,21 @@ class Outbox:
         ]
 
     async def done(self, key: str) -> None:
-        """The effect stands."""
-        await self._set(key, status="done", error="")
+        """The effect stands, whatever another who tried it may say."""
+        await self._connection.execute(
+            update(outbox).where(outbox.c.key == key).values(status="done", error="")
+        )
 
     async def refused(self, key: str, error: str) -> None:
         """The effect cannot be had as things are; it is not tried again by itself."""
-        await self._set(key, status="refused", error=error)
+        await self._connection.execute(_pending(key).values(status="refused", error=error))
 
     async def again(self, key: str, *, after: timedelta, error: str) -> None:
         """Not now: due again after that time."""
         micros = after // timedelta(microseconds=1)
-        await self._connection.execute(
-            update(outbox)
-            .where(outbox.c.key == key)
-            .values(due_at=self._database.now() + micros, error=error)
-        )
+        due_at = self._database.now() + micros
+        await self._connection.execute(_pending(key).values(due_at=due_at, error=error))
 
-    async def _set(self, key: str, *, status: str, error: str) -> None:
-        await self._connection.execute(
-            update(outbox).where(outbox.c.key == key).values(status=status, error=error)
-        )
+
+def _pending(key: str) -> Update:
+    return update(outbox).where(outbox.c.key == key, outbox.c.status == "pending")

@@ -53,7 +53,10 @@ class Moment(TypeDecorator[datetime]):
 
 
 class Document(TypeDecorator[Any]):
-    """Any value that msgspec encodes, stored as JSON text; read back as builtins."""
+    """Any value that msgspec encodes, stored as JSON text; read back as builtins.
+
+    Free text is one too: PostgreSQL's text has no NUL, and what a CLI printed may.
+    """
 
     impl = Text
     cache_ok = True
@@ -127,10 +130,10 @@ attempts = Table(
     Column("ended_at", Moment),
     Column("lease_expires_at", Moment, nullable=False),
     Column("phase", String, nullable=False),
-    Column("progress", Text, nullable=False),
+    Column("progress", Document, nullable=False),
     Column("outcome", String),
     Column("reason", String),
-    Column("message", Text, nullable=False),
+    Column("message", Document, nullable=False),
     Column("head_sha", String),
     Column("receipt_id", String),
     Index(None, "status", "lease_expires_at"),
@@ -165,7 +168,7 @@ outbox = Table(
     Column("status", String, nullable=False),
     Column("tries", Integer, nullable=False),
     Column("due_at", Moment, nullable=False),
-    Column("error", Text, nullable=False),
+    Column("error", Document, nullable=False),
     Index(None, "status", "due_at"),
 )
 
@@ -222,7 +225,7 @@ hosts = Table(
     Column("disk_free_bytes", BigInteger, nullable=False),
     Column("failures", Integer, nullable=False),
     Column("backoff_until", Moment),
-    Column("message", Text, nullable=False),
+    Column("message", Document, nullable=False),
     Column("probed_at", Moment),
 )
 
@@ -234,7 +237,7 @@ accounts = Table(
     Column("stopped", Boolean, nullable=False),
     Column("failures", Integer, nullable=False),
     Column("cooldown_until", Moment),
-    Column("message", Text, nullable=False),
+    Column("message", Document, nullable=False),
 )
 
 tokens = Table(

@@ -108,6 +108,13 @@ class Work:
         rows = (await self._connection.execute(query)).all()
         return {(Transport(row[0]), row[1]): row[2] for row in rows}
 
+    async def with_unended(self, tasks_: Iterable[int]) -> frozenset[int]:
+        """Those of the tasks that have an attempt which has not ended."""
+        query = select(attempts.c.task).where(
+            attempts.c.task.in_([*tasks_]), attempts.c.status != AttemptStatus.ENDED
+        )
+        return frozenset(await self._connection.scalars(query))
+
     async def claimable(self, *, modes: Iterable[Mode], limit: int) -> list[Task]:
         """Queued tasks that may start now, the most urgent first; those others hold left out."""
         query = (
@@ -146,27 +153,29 @@ class Work:
         Raises LeaseLost if the attempt has ended or changed its epoch meanwhile, Conflict if the
         task has changed. With `expired`, the statement itself demands that the lease be over.
         """
-        if change.attempt is not None:
-            await self._save_attempt(change, change.attempt, expired=expired)
-        row = _task_row(change.task)
         statement = (
             update(tasks)
             .where(tasks.c.id == change.task.id, tasks.c.revision == change.before.task.revision)
-            .values(**row)
+            .values(**_task_row(change.task))
         )
-        if (await self._connection.execute(statement)).rowcount != 1:
+        # The task first, as in `state`: whoever locks in one order never waits in a circle.
+        unchanged = (await self._connection.execute(statement)).rowcount == 1
+        if change.attempt is not None and not _is_new(change):
+            await self._save_attempt(change, change.attempt, expired=expired)
+        if not unchanged:
             raise Conflict(f"task {change.task.id} changed meanwhile")
+        if change.attempt is not None and _is_new(change):
+            row = msgspec.structs.asdict(change.attempt)
+            await self._connection.execute(insert(attempts).values(**row))
         for effect in change.effects:
             await self._outbox.post(effect)
         self._events.append(change.event)
 
     async def _save_attempt(self, change: Change, attempt: Attempt, *, expired: bool) -> None:
         before = change.before.attempt
-        row = msgspec.structs.asdict(attempt)
-        if before is None or before.number != attempt.number:
-            await self._connection.execute(insert(attempts).values(**row))
-            return
+        assert before is not None
         late = change.event.verb == Verb.LATE_RECEIPT
+        row = msgspec.structs.asdict(attempt)
         statement = (_lost(before) if late else _still(before)).values(**row)
         if expired:
             statement = statement.where(attempts.c.lease_expires_at < self._database.now())
@@ -224,6 +233,11 @@ def _task_row(task: Task) -> dict[str, object]:
         "updated_at": task.updated_at,
         "document": task,
     }
+
+
+def _is_new(change: Change) -> bool:
+    before = change.before.attempt
+    return change.attempt is not None and (before is None or before.number != change.attempt.number)
 
 
 def _still(attempt: Attempt) -> Update:
