@@ -24,7 +24,7 @@ _USER = r"([A-Za-z0-9][A-Za-z0-9._+-]*@)?"
 _ADDRESSES = (
     re.compile(rf"(https?|ssh)://{_USER}({_HOST}|\[[0-9A-Fa-f:.]+\])(:[0-9]{{1,5}})?/[^\s?#]+"),
     re.compile(r"(file://)?/[^\n\r]+"),
-    re.compile(rf"{_USER}{_HOST}:(?![:-])[^\s:]+"),  # user@host:path, as scp has it
+    re.compile(rf"{_USER}{_HOST}:(?![:-]|//)[^\s:]+"),  # user@host:path, as scp has it
 )
 _COMPONENT = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*")
 _ADDRESS_REMEDY = (

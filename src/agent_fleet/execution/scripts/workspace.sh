@@ -74,8 +74,22 @@ alive() {
     if kill -0 "$pid" 2>/dev/null; then
         [ "$(started "$pid")" = "${start%%:*}" ]
     else
-        kill -0 "-$pid" 2>/dev/null
+        group_alive "$pid"
     fi
+}
+
+# Whether the process group $1 has a member that is not a zombie (as far as /proc tells).
+group_alive() {
+    kill -0 "-$1" 2>/dev/null || return 1
+    [ -r /proc/self/stat ] || return 0
+    group=$1
+    for stat in /proc/[0-9]*/stat; do
+        { read -r line <"$stat"; } 2>/dev/null || continue
+        # shellcheck disable=SC2086
+        set -- ${line##*) }
+        if [ "$3" = "$group" ] && [ "$1" != Z ]; then return 0; fi
+    done
+    return 1
 }
 
 # Take the lock $1: a symbolic link whose text names the holder, so that it never exists without
@@ -113,7 +127,7 @@ lock_workspace() {
     lock "$root/lock/$name"
     workspace_lock=$root/lock/$name
     if [ -d "$work/.git" ]; then
-        rm -f "$work"/.git/*.lock
+        rm -f "$work"/.git/*.lock "$own"/*.lock
         find "$work/.git/refs" -name '*.lock' -exec rm -f {} +
     fi
 }
