@@ -1,0 +1,36 @@
+"""What every group of use cases is given."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from agent_fleet.clock import Clock
+from agent_fleet.core.errors import NotFound
+from agent_fleet.core.lifecycle import Change
+from agent_fleet.fleet.rules import RepoRules, Rules
+from agent_fleet.fleet.wakeups import Wakeups
+from agent_fleet.forges.forge import Forge, RepoRef
+from agent_fleet.store.store import Store, Transaction
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    store: Store
+    rules: Rules
+    forges: Mapping[str, Forge]
+    wakeups: Wakeups
+    clock: Clock
+    fleet_epoch: str
+
+    def forge_of(self, repo: str) -> tuple[Forge, RepoRef, RepoRules]:
+        """The forge of a repository; NotFound if the configuration has lost either."""
+        rules = self.rules.repo(repo)
+        forge = self.forges.get(rules.forge)
+        if forge is None:
+            raise NotFound(f"there is no forge {rules.forge!r} in the configuration")
+        return forge, RepoRef(name=rules.name, url=rules.url, base=rules.base), rules
+
+
+async def save_all(tx: Transaction, changes: tuple[Change, ...]) -> None:
+    """Changes that follow from one another, in their order."""
+    for change in changes:
+        await tx.work.save(change)

@@ -1,0 +1,78 @@
+"""What the outbox wants done outside, carried out: at least once, and its effect stands once."""
+
+from datetime import timedelta
+
+import structlog
+
+from agent_fleet.core.errors import Conflict, FleetError, NotFound, Unavailable
+from agent_fleet.core.model import Effect
+from agent_fleet.fleet.context import Context
+from agent_fleet.fleet.sight import read_view
+from agent_fleet.fleet.watch import Watch
+
+log = structlog.get_logger()
+
+BATCH = 20
+MAX_TRIES = 10
+"""So often an effect is tried against something that does not answer, then it is refused."""
+
+
+class Effects:
+    def __init__(self, context: Context, watch: Watch) -> None:
+        self._context = context
+        self._watch = watch
+
+    async def carry_out_due(self) -> int:
+        """Carries out what is due; returns how many effects were looked at."""
+        async with self._context.store.transaction() as tx:
+            claimed = await tx.outbox.claim(limit=BATCH)
+        for effect, tries in claimed:
+            await self._settle(effect, tries)
+        return len(claimed)
+
+    async def carry_out(self, key: str) -> None:
+        """Carries out one effect now, for somebody who waits for it; raises what went wrong.
+
+        Nothing to do if it was done, or is being done by somebody else.
+        """
+        async with self._context.store.transaction() as tx:
+            claimed = await tx.outbox.claim(key=key, limit=1)
+        for effect, tries in claimed:
+            error = await self._settle(effect, tries)
+            if error is not None:
+                raise error
+
+    async def _settle(self, effect: Effect, tries: int) -> FleetError | None:
+        try:
+            await self._merge(effect)
+        except Unavailable as error:
+            async with self._context.store.transaction() as tx:
+                if tries >= MAX_TRIES:
+                    await tx.outbox.refused(effect.key, error.message)
+                else:
+                    after = timedelta(seconds=min(2.0**tries, 300.0))
+                    await tx.outbox.again(effect.key, after=after, error=error.message)
+            return error
+        except (Conflict, NotFound) as error:
+            log.warning("effect_refused", key=effect.key, error=error.message)
+            async with self._context.store.transaction() as tx:
+                await tx.outbox.refused(effect.key, error.message)
+            return error
+        async with self._context.store.transaction() as tx:
+            await tx.outbox.done(effect.key)
+        return None
+
+    async def _merge(self, effect: Effect) -> None:
+        async with self._context.store.reading() as tx:
+            task = await tx.work.task(effect.task)
+        forge, repo, _ = self._context.forge_of(task.repo)
+        merged = await forge.merge(
+            repo,
+            branch=str(effect.payload["branch"]),
+            expected_head=str(effect.payload["head"]),
+            base=str(effect.payload["base"]),
+            message=f"Merge task {task.id}: {task.title}",
+            identity=self._context.rules.identity,
+        )
+        log.info("merged", task=task.id, commit=merged)
+        await self._watch.observe(task.id, await read_view(self._context, task), actor="fleet")

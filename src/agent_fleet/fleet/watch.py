@@ -1,0 +1,139 @@
+"""What is seen on forges and clocks: branches that moved or were merged, leases that ran out."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import timedelta
+
+import structlog
+from msgspec.structs import replace
+
+from agent_fleet.core import lifecycle
+from agent_fleet.core.errors import Conflict, NotFound, Unavailable
+from agent_fleet.core.model import Attempt, AttemptStatus, ForgeView, PullState, Task
+from agent_fleet.fleet.context import Context, save_all
+from agent_fleet.fleet.sight import read_view
+
+log = structlog.get_logger()
+
+WATCH_ENDED = timedelta(days=7)
+"""So long after a task failed or was cancelled, a merge of its branch still completes it."""
+
+WATCHED_TASKS = 1_000
+EXPIRED_AT_ONCE = 100
+
+
+class Watch:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def look(self) -> int:
+        """Reads the branches of all watched tasks and applies what is new; returns the changes.
+
+        A forge that does not answer is passed over; the next look makes up for it.
+        """
+        async with self._context.store.reading() as tx:
+            since = await tx.now() - WATCH_ENDED
+            watched = await tx.listing.watched(ended_since=since, limit=WATCHED_TASKS)
+        by_repo: defaultdict[str, list[Task]] = defaultdict(list)
+        for task in watched:
+            by_repo[task.repo].append(task)
+        changes = 0
+        for repo, tasks in by_repo.items():
+            try:
+                forge, ref, _ = self._context.forge_of(repo)
+                heads = await forge.heads(ref)
+                for task in tasks:
+                    changes += await self._look_at(task, heads)
+            except (NotFound, Unavailable) as error:
+                log.warning("forge_unavailable", repo=repo, error=error.message)
+        return changes
+
+    async def observe(self, task: int, seen: ForgeView, *, actor: str) -> int:
+        """Applies one reading of a task's branch; returns the number of changes."""
+        async with self._context.store.transaction() as tx:
+            state = await tx.work.state(task)
+            now = await tx.now()
+            if state.task.held and state.unended is None:
+                settled = lifecycle.settle(
+                    state, view=seen, backoff=self._context.rules.backoff, now=now, actor=actor
+                )
+                await tx.work.save(settled)
+                return 1
+            changes = lifecycle.apply_view(state, seen, now=now, actor=actor)
+            await save_all(tx, changes)
+            return len(changes)
+
+    async def expire(self) -> int:
+        """Ends the http_pull attempts whose lease is over; returns how many there were.
+
+        The statement that ends one demands again that its lease be over, so that a heartbeat
+        which comes in between wins.
+        """
+        async with self._context.store.reading() as tx:
+            expired = await tx.work.expired(limit=EXPIRED_AT_ONCE)
+        ended = 0
+        for attempt in expired:
+            ended += await self._expire(attempt)
+        return ended
+
+    async def _look_at(self, task: Task, heads: Mapping[str, str]) -> int:
+        seen = await read_view(self._context, task, heads=heads)
+        delivered_before = task.view.head is not None and task.started
+        if seen.head is None and delivered_before and seen.state is PullState.NONE:
+            seen = replace(seen, state=PullState.CLOSED)
+        same = replace(
+            seen,
+            version=task.view.version,
+            head=seen.head or task.view.head,
+            reviews=task.view.reviews,
+            consumed=task.view.consumed,
+        )
+        if same == task.view and not task.held:
+            return 0
+        return await self.observe(task.id, seen, actor=self._context.rules.repo(task.repo).forge)
+
+    async def _expire(self, attempt: Attempt) -> int:
+        live = attempt.status is AttemptStatus.LIVE
+        view = await self._view_after(attempt) if live else None
+        rules = self._context.rules
+        try:
+            async with self._context.store.transaction() as tx:
+                state = await tx.work.state(attempt.task)
+                now = await tx.now()
+                if live:
+                    change = lifecycle.lose(
+                        state,
+                        attempt=attempt.number,
+                        epoch=attempt.epoch,
+                        view=view,
+                        backoff=rules.backoff,
+                        now=now,
+                        actor="sweeper",
+                    )
+                else:
+                    change = lifecycle.release(
+                        state,
+                        attempt=attempt.number,
+                        epoch=attempt.epoch,
+                        message=f"{attempt.owner} did not start it in time",
+                        backoff=rules.backoff,
+                        now=now,
+                        actor="sweeper",
+                    )
+                await tx.work.save(change, expired=True)
+                follow_up = lifecycle.due(change.state, now=now, actor="sweeper")
+                if follow_up is not None:
+                    await tx.work.save(follow_up)
+        except Conflict:
+            return 0
+        log.info("lease_expired", task=attempt.task, attempt=attempt.number, owner=attempt.owner)
+        return 1
+
+    async def _view_after(self, attempt: Attempt) -> ForgeView | None:
+        async with self._context.store.reading() as tx:
+            task = await tx.work.task(attempt.task)
+        try:
+            return await read_view(self._context, task)
+        except (NotFound, Unavailable) as error:
+            log.warning("forge_unavailable", repo=task.repo, error=error.message)
+            return None
