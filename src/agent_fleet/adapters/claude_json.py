@@ -38,6 +38,7 @@ from agent_fleet.core.model import Usage
 
 Event = Mapping[str, object]
 
+_UNKNOWN_SESSION = "No conversation found"
 _SINCE = "model_usage_since_last_result"
 
 
@@ -69,6 +70,8 @@ def parse_claude(*, stdout: bytes, stderr: bytes, exit_code: int | None, now: da
             denials=_denials(refused),
         )
     result = results[-1]
+    if any(_UNKNOWN_SESSION in clean(text, 200) for text in items(result.get("errors"))):
+        session = None
     failure = _failure(result, now=now, resets_at=resets_at) if result.get("is_error") else None
     return Report(
         summary=clean(result.get("result"), SUMMARY_LIMIT) if failure is None else said,
@@ -85,7 +88,7 @@ def _failure(result: Event, *, now: datetime, resets_at: datetime | None) -> Fai
     message = clean(result.get("result"), MESSAGE_LIMIT) or "\n".join(errors) or subtype
     if clean(result.get("terminal_reason"), 100).startswith("aborted"):
         return Failure(Reason.KILLED, clean(f"interrupted: {message}", MESSAGE_LIMIT))
-    if subtype.startswith("error_"):
+    if subtype.startswith("error_max_"):
         # Its own limits (turns, budget): the account has nothing to do with it.
         return Failure(Reason.AGENT_ERROR, clean(message, MESSAGE_LIMIT))
     kind = f"{clean(result.get('api_error'), 100)} {clean(result.get('api_error_type'), 100)}"

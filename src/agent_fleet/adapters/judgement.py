@@ -98,7 +98,7 @@ def _cut_short(
     if vanished or exit_code is None:
         return Failure(Reason.KILLED, _last_words("the process vanished", report))
     if (number := _signal(exit_code)) is not None:
-        return Failure(Reason.KILLED, f"ended by {signal.Signals(number).name}, not by us")
+        return Failure(Reason.KILLED, f"ended by signal {number}, not by us")
     return None
 
 
@@ -112,7 +112,7 @@ def _undelivered(report: Report, commits: int) -> Failure:
 
 def _signal(exit_code: int) -> int | None:
     if exit_code < 0:
-        return -exit_code if -exit_code in signal.valid_signals() else None
+        return -exit_code
     return exit_code - 128 if exit_code - 128 in _DEADLY else None
 
 

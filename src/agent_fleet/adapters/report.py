@@ -36,10 +36,10 @@ class Failure(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What one run's output says.
 
-    `summary` is the agent's final message, or as far as it came. `failure` is what the CLI itself
-    says went wrong; `judge` decides what it means. `denials` are the tool calls that were refused.
-    `usage.input_tokens` is all input, cached or not. Codex counts from the beginning of a resumed
-    session, Claude from the beginning of this run.
+    `summary` is the agent's final message, or as far as it came. `session` None: there is none to
+    resume. `failure` is what the CLI itself says went wrong; `judge` decides what it means.
+    `denials` are the tool calls that were refused. `usage.input_tokens` is all input, cached or
+    not; Codex counts from the beginning of a resumed session, Claude from that of this run.
     """
 
     summary: str = ""
