@@ -40,3 +40,11 @@ async def reopened(url: str, clock: Clock | None = None) -> AsyncGenerator[Store
         yield store
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def two_opened(engine: str, tmp_path: Path) -> AsyncGenerator[tuple[Store, Store]]:
+    """Two stores on one new database: two orchestrators."""
+    with database(engine, tmp_path) as url:
+        async with reopened(url) as first, reopened(url) as second:
+            yield first, second

@@ -1,4 +1,4 @@
-"""A task as it is when it has just been submitted, for tests that care about a few of its fields."""
+"""A task that has just been submitted, for tests that care about a few of its fields."""
 
 from datetime import UTC, datetime
 from typing import Any
