@@ -9,6 +9,7 @@
     │   ├── IllegalTransition    the table has no such row
     │   ├── LeaseLost            the attempt is no longer the caller's to write
     │   ├── Superseded           a late receipt of an attempt with a successor
+    │   ├── LogGap               bytes of a log are missing before the ones that were sent
     │   ├── IdempotencyMismatch  the same key, another body
     │   └── MergeConflict        the branch cannot be merged as it is
     ├── Unavailable           something outside does not answer; the same request may succeed later
@@ -95,6 +96,17 @@ class Superseded(Conflict):
     def __init__(self, message: str, *, current_attempt: int) -> None:
         super().__init__(message)
         self.current_attempt = current_attempt
+
+
+class LogGap(Conflict):
+    """Bytes are missing before the ones sent: send again from `offset`."""
+
+    slug = "log-gap"
+    status = 416
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"the log is known up to byte {offset}; send from there")
+        self.offset = offset
 
 
 class IdempotencyMismatch(Conflict):

@@ -4,21 +4,10 @@ import msgspec
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent_fleet.core.errors import Conflict, IdempotencyMismatch, NotFound
+from agent_fleet.core.errors import Conflict, IdempotencyMismatch, LogGap, NotFound
 from agent_fleet.core.model import Receipt
 from agent_fleet.store.database import Database
 from agent_fleet.store.schema import attempts, from_micros, idempotency, log_chunks, receipts
-
-
-class LogGap(Conflict):
-    """Bytes are missing before the ones sent: send again from `offset`."""
-
-    slug = "log-gap"
-    status = 416
-
-    def __init__(self, offset: int) -> None:
-        super().__init__(f"the log is known up to byte {offset}; send from there")
-        self.offset = offset
 
 
 class KeptReceipt(msgspec.Struct, frozen=True):
