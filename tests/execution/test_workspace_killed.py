@@ -159,15 +159,17 @@ async def test_committing_leftovers_and_pushing(bench: Bench, when: str) -> None
 @pytest.mark.parametrize("when", ["KILL_BEFORE", "KILL_AFTER"])
 async def test_collecting(bench: Bench, when: str) -> None:
     keep = bench.directory / "keep"
+    paths = dict[int, str]()
 
     async def given(call: int) -> None:
         made = await bench.prepare(bench.grant(task=call, branch=f"task/{call}-x"))
+        paths[call] = made.path
         bench.commit(made.path, "a.txt", "a\n")
         Path(made.path, "left.txt").write_text("x\n")
 
     async def do(machine: LocalMachine, call: int) -> object:
-        (path,) = Path(bench.root, "work").glob("*") if call else ()
-        return await collect(machine, root=bench.root, workspace_path=str(path), keep_dir=str(keep))
+        path = paths[call]
+        return await collect(machine, root=bench.root, workspace_path=path, keep_dir=str(keep))
 
     def then(call: int) -> None:
         assert len(list(keep.glob(f"{call}-*.bundle"))) == 1

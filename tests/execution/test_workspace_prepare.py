@@ -90,6 +90,7 @@ async def test_tasks_prepared_at_once_share_one_cache(bench: Bench) -> None:
 async def test_many_fetches_leave_few_packs(bench: Bench) -> None:
     await bench.prepare()
     (cache,) = Path(bench.root, "cache").iterdir()
+    blob = b""
     for n in range(51):
         blob = subprocess.run(
             ["git", "hash-object", "-w", "--stdin"],

@@ -33,7 +33,7 @@ def serve(server: GitHttp) -> Iterator[GitHttp]:
     """Serve the repositories in `server.directory`, or send all to `server.redirect`."""
 
     class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
             """Say nothing on stderr."""
 
         def do_GET(self) -> None:

@@ -63,7 +63,7 @@ fetch() {
     if ! here; then
         mkdir -p "$root/cache"
         [ -d "$cache" ] || make_cache || fail workspace_error "$cache cannot be made"
-        rm -f "$cache"/objects/pack/tmp_*
+        rm -f "$cache"/objects/pack/tmp_* "$cache"/objects/pack/*.keep
         find "$cache" -name '*.lock' -exec rm -f {} +
         set -- "+refs/heads/$base:$base_ref"
         if [ -n "$remote_head" ]; then set -- "$@" "+refs/heads/$branch:$branch_ref"; fi
@@ -88,7 +88,8 @@ check_descent() {
 
 # The workspace's configuration $1/.git/config: what `git init` found out, the remote, the identity.
 write_config() {
-    rm -rf "$1/.git/config.worktree" "$1/.git/commondir"
+    if [ -e "$1/.git/config.worktree" ]; then rm -rf "$1/.git/config.worktree"; fi
+    if [ -e "$1/.git/commondir" ]; then rm -rf "$1/.git/commondir"; fi
     {
         cat "$own/config"
         printf '[user]\n\tname = "%s"\n\temail = "%s"\n' "$config_name" "$config_email"
@@ -103,7 +104,7 @@ borrow() {
 
 # The fleet's own side of the workspace: everything but the refs and the objects.
 make_own() {
-    rm -rf "$own"
+    if [ -e "$own" ]; then rm -rf "$own"; fi
     mkdir -p "$own/info" && cp "$1/.git/config" "$own/config" &&
         ln -s "$work/.git/refs" "$work/.git/packed-refs" "$work/.git/objects" "$own/" &&
         ln -s "$work/.git/info/exclude" "$own/info/exclude"
@@ -121,14 +122,14 @@ make_workspace() {
         if [ -n "$remote_head" ]; then printf '%s refs/remotes/origin/%s\n' "$remote_head" "$branch"; fi
     } >"$new/.git/packed-refs"
     plain_git -C "$new" reset -q --hard || return 1
-    mkdir -p "$root/work"
+    [ -d "$root/work" ] || mkdir -p "$root/work"
     record && mv "$new" "$work"
 }
 
+# Commits that the remote is known to have; the first line is where the attempt begins.
 record() {
-    printf '%s\n' "$start_sha" >"$own/start.$$" && mv -f "$own/start.$$" "$own/start" &&
-        printf '%s\n' "$base_sha" "${remote_head:-$base_sha}" >"$own/known.$$" &&
-        mv -f "$own/known.$$" "$own/known"
+    printf '%s\n' "$start_sha" "$base_sha" "${remote_head:-$base_sha}" >"$own/known.new" &&
+        mv -f "$own/known.new" "$own/known"
 }
 
 # Where the attempt begins, and which commit of the workspace ($head) or the remote it goes on from.
@@ -143,7 +144,7 @@ choose_start() {
     start_sha=$base_sha target=$base_sha
     if [ "$head" = "$base_sha" ]; then return; fi
     fork=$(ws merge-base "$base_sha" "$head") || return 0
-    read -r before <"$own/start" || return 0
+    read -r before <"$own/known" || return 0
     if [ "$fork" != "$head" ] && ancestor "$before" "$fork"; then start_sha=$fork target=$head; fi
 }
 
@@ -170,10 +171,12 @@ reuse_workspace() {
     if [ "$target" != "$head" ] || [ -n "$dirty$left" ]; then
         ws reset -q --hard && ws clean -q -f -d || return 1
     fi
-    ws update-ref "refs/remotes/origin/$base" "$base_sha" || return 1
-    if [ -n "$remote_head" ]; then
-        ws update-ref "refs/remotes/origin/$branch" "$remote_head" || return 1
-    fi
+    {
+        printf 'update refs/remotes/origin/%s %s\n' "$base" "$base_sha"
+        if [ -n "$remote_head" ]; then
+            printf 'update refs/remotes/origin/%s %s\n' "$branch" "$remote_head"
+        fi
+    } | ws update-ref --stdin || return 1
     record
 }
 

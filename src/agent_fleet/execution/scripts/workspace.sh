@@ -98,6 +98,7 @@ group_alive() {
 lock() {
     holder=$$:$(started $$):$boot
     tries=0
+    [ -d "${1%/*}" ] || mkdir -p "${1%/*}" || fail workspace_error "${1%/*} cannot be made"
     until ln -s "$holder" "$1" 2>/dev/null; do
         tries=$((tries + 1))
         there=$(readlink "$1") || there=
@@ -106,17 +107,14 @@ lock() {
         elif [ -n "$there" ] && ! alive "$there"; then
             mv -f "$1" "$1.$$" 2>/dev/null || continue
             if [ "$(readlink "$1.$$")" = "$there" ]; then rm -f "$1.$$"; else mv -f "$1.$$" "$1"; fi
-        elif [ -n "$there" ] || [ ! -d "${1%/*}" ]; then
-            mkdir -p "${1%/*}"
+        elif [ -n "$there" ]; then
             sleep 0.1 2>/dev/null || sleep 1
         fi
     done
 }
 
 unlock() {
-    if [ -n "$cache_lock" ]; then rm -f "$cache_lock"; fi
-    if [ -n "$workspace_lock" ]; then rm -f "$workspace_lock"; fi
-    cache_lock='' workspace_lock=''
+    if [ -n "$workspace_lock" ]; then rm -f "$workspace_lock" ${cache_lock:+"$cache_lock"}; fi
 }
 
 # Nobody else is at work in the workspace: no run is left when this is called, and the lock keeps
@@ -214,7 +212,8 @@ take_branch() {
         if [ -n "$tip" ] && ! ancestor "$tip" "$1"; then keep "$tip" "$2" || return 1; fi
         ws update-ref "refs/heads/$branch" "$1" || return 1
     fi
-    ws symbolic-ref HEAD "refs/heads/$branch"
+    read -r now <"$work/.git/HEAD"
+    [ "$now" = "ref: refs/heads/$branch" ] || ws symbolic-ref HEAD "refs/heads/$branch"
 }
 
 # Remove the directory $1, also where read-only directories were left in it.
