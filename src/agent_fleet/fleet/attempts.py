@@ -5,7 +5,6 @@ transport by which it was granted, with its number and epoch.
 """
 
 import hashlib
-from typing import Literal
 
 import msgspec
 import rfc8785
@@ -38,9 +37,9 @@ from agent_fleet.fleet.context import Context
 from agent_fleet.fleet.grants import describe
 from agent_fleet.fleet.penalties import has_alternative, pardon, place_of, punish
 from agent_fleet.fleet.sight import read_view
+from agent_fleet.store.evidence import Verdict
 from agent_fleet.store.store import Transaction
 
-Verdict = Literal["accepted", "late", "superseded", "kept"]
 LOG_LIMIT = 256 * 1024 * 1024
 """Bytes of log that are kept of one attempt."""
 DIFFERENCE = 1_000
@@ -250,7 +249,7 @@ class Attempts:
         seen: Sighting | None,
         actor: str,
     ) -> Verdict:
-        """A lost attempt that delivered after all counts; any other that is over changes nothing."""
+        """A lost attempt that delivered after all counts; another that is over changes nothing."""
         if receipt.outcome is not Outcome.SUCCEEDED or seen is None or not seen.changed:
             return "kept"
         try:
@@ -352,7 +351,7 @@ def _session(receipt: Receipt, attempt: Attempt) -> Session | None:
     return Session(id=receipt.session, adapter=attempt.adapter, host=place_of(attempt))
 
 
-def _answer(receipt: Receipt, sha256: str, verdict: str, *, task: Task) -> ReceiptAnswer:
+def _answer(receipt: Receipt, sha256: str, verdict: Verdict, *, task: Task) -> ReceiptAnswer:
     refusal: FleetError | None = None
     if verdict == "superseded":
         refusal = Superseded(
@@ -366,6 +365,4 @@ def _answer(receipt: Receipt, sha256: str, verdict: str, *, task: Task) -> Recei
         )
     if refusal is not None:
         raise refusal
-    return ReceiptAnswer(
-        receipt=receipt, sha256=sha256, verdict="late" if verdict == "late" else "accepted"
-    )
+    return ReceiptAnswer(receipt=receipt, sha256=sha256, verdict=verdict)

@@ -8,13 +8,10 @@ from agent_fleet.core.messages import DequeueRequest
 from agent_fleet.core.model import Grant, Mode, Task, Transport
 from agent_fleet.core.obstacles import AccountState, of_agent
 from agent_fleet.core.placement import plan
-from agent_fleet.fleet.context import Context
+from agent_fleet.fleet.context import LOOK_AGAIN_S, Context
 from agent_fleet.fleet.grants import describe, grant
 from agent_fleet.fleet.snapshot import agent_state, read_snapshot, waiting_tasks
 from agent_fleet.store.store import Transaction
-
-LOOK_AGAIN_S = 5.0
-"""A waiting poll scans the queue at least so often, since any wake-up may be lost."""
 
 
 class Claims:

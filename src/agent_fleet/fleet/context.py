@@ -12,6 +12,9 @@ from agent_fleet.fleet.wakeups import Wakeups
 from agent_fleet.forges.forge import Forge, RepoRef
 from agent_fleet.store.store import Store, Transaction
 
+LOOK_AGAIN_S = 5.0
+"""Whoever waits looks at least so often, since any wake-up may be lost."""
+
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     store: Store

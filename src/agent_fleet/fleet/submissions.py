@@ -1,22 +1,52 @@
 """A submission becomes a task: its text read, its gaps filled from the configuration."""
 
+import asyncio
 from datetime import datetime
 from typing import TypeVar
 
 from agent_fleet.core.errors import InvalidInput
-from agent_fleet.core.issue import read_issue
+from agent_fleet.core.issue import Brief, read_issue
 from agent_fleet.core.messages import Submission
 from agent_fleet.core.model import Mode, Task, TaskStatus
-from agent_fleet.core.text import slug
+from agent_fleet.core.text import shorten, slug
 from agent_fleet.fleet.rules import Rules
 
 T = TypeVar("T")
 
 
+async def read_brief(submission: Submission) -> Brief:
+    """What is to be done. A `body` is read as an issue's Markdown, a `goal` is taken as it is.
+
+    InvalidInput where there is neither.
+    """
+    goal = (submission.goal or "").strip()
+    if submission.body is None:
+        if not goal:
+            raise InvalidInput(
+                "$.goal", "is missing", remedy="say what is to be done, in `goal` or in `body`"
+            )
+        title = submission.title or shorten(goal)
+        return Brief(title=title, goal=goal, constraints=submission.constraints, validation=())
+    # In a thread: a page of 200 kB takes seconds, and others want the loop.
+    brief = await asyncio.to_thread(read_issue, submission.body, title=submission.title)
+    return Brief(
+        title=brief.title,
+        goal=f"{goal}\n\n{brief.goal}".strip(),
+        constraints=(*submission.constraints, *brief.constraints),
+        validation=brief.validation,
+    )
+
+
 def new_task(
-    submission: Submission, *, rules: Rules, number: int, requester: str, now: datetime
+    submission: Submission,
+    brief: Brief,
+    *,
+    rules: Rules,
+    number: int,
+    requester: str,
+    now: datetime,
 ) -> Task:
-    """The task; InvalidInput with the path of the field that makes none."""
+    """The task. NotFound for an unknown repository, InvalidInput for an adapter no host has."""
     repo = rules.repo(submission.repo)
     adapter = submission.adapter or repo.adapter
     if adapter is not None and submission.mode is Mode.SSH_CLI and adapter not in rules.adapters:
@@ -24,23 +54,14 @@ def new_task(
         raise InvalidInput(
             "$.adapter", f"no host has an adapter {adapter!r}", remedy=f"use one of: {known}"
         )
-    if submission.body is None and submission.goal is None:
-        raise InvalidInput(
-            "$.goal", "is missing", remedy="say what is to be done, in `goal` or in `body`"
-        )
-    brief = read_issue(submission.body or submission.goal or "", title=submission.title)
-    own_goal = submission.goal is not None
-    goal = submission.goal if submission.goal is not None else brief.goal
-    if own_goal and submission.body is not None:
-        goal = f"{goal}\n\n{brief.goal}"
     return Task(
         id=number,
         status=TaskStatus.QUEUED,
         repo=repo.name,
-        title=submission.title or brief.title,
-        slug=slug(submission.title or brief.title),
-        goal=goal,
-        constraints=submission.constraints or brief.constraints,
+        title=brief.title,
+        slug=slug(brief.title),
+        goal=brief.goal,
+        constraints=brief.constraints,
         validation=(*repo.validation, *(submission.validation or ())),
         checks=brief.validation,
         execution_mode=submission.mode,

@@ -20,11 +20,12 @@ from agent_fleet.core.model import Mode, Review, TaskStatus
 from agent_fleet.core.obstacles import Why
 from agent_fleet.core.placement import explain
 from agent_fleet.core.registry import Token, TokenKind
-from agent_fleet.fleet.context import Context
+from agent_fleet.fleet.context import LOOK_AGAIN_S, Context
 from agent_fleet.fleet.effects import Effects
 from agent_fleet.fleet.penalties import reopen_account
 from agent_fleet.fleet.snapshot import read_snapshot, waiting_tasks
-from agent_fleet.fleet.submissions import new_task
+from agent_fleet.fleet.submissions import new_task, read_brief
+from agent_fleet.store.evidence import KeptReceipt
 from agent_fleet.store.store import Transaction
 
 OPERATORS = frozenset({TokenKind.ADMIN, TokenKind.OPERATOR})
@@ -47,6 +48,7 @@ class Tasks:
         """
         if submission.validation and by.kind not in OPERATORS:
             raise Forbidden("validation commands are run by the fleet: only an operator gives them")
+        brief = await read_brief(submission)
         sha256 = hashlib.sha256(msgspec.json.encode(submission, order="deterministic")).hexdigest()
         async with self._context.store.transaction() as tx:
             if key is not None:
@@ -55,6 +57,7 @@ class Tasks:
                     return await _detail(tx, known), False
             task = new_task(
                 submission,
+                brief,
                 rules=self._context.rules,
                 number=await tx.new_task_id(),
                 requester=by.name,
@@ -70,6 +73,25 @@ class Tasks:
     async def show(self, task: int) -> TaskDetail:
         async with self._context.store.reading() as tx:
             return await _detail(tx, task)
+
+    async def wait(self, task: int, *, seconds: float, until: str) -> TaskDetail:
+        """The task once it has changed, settled or ended, or after so many seconds."""
+        context = self._context
+        deadline = context.clock.elapsed() + seconds
+        first: int | None = None
+        while True:
+            ticket = context.wakeups.ticket()
+            detail = await self.show(task)
+            first = detail.task.revision if first is None else first
+            left = deadline - context.clock.elapsed()
+            there = {
+                "changed": detail.task.revision != first,
+                "settled": detail.task.status in lifecycle.SETTLED,
+                "ended": detail.task.status in lifecycle.ENDED,
+            }[until]
+            if there or left <= 0 or context.wakeups.closed:
+                return detail
+            await context.wakeups.wait(ticket, timeout_s=min(left, LOOK_AGAIN_S))
 
     async def list(
         self,
@@ -170,19 +192,23 @@ class Tasks:
             await tx.work.attempt(task, attempt)
             return await tx.evidence.read_log(task, attempt, start=start, limit=limit)
 
+    async def log_size(self, task: int, attempt: int) -> int:
+        """Bytes known of an attempt's log."""
+        async with self._context.store.reading() as tx:
+            await tx.work.attempt(task, attempt)
+            return await tx.evidence.log_size(task, attempt)
+
+    async def receipt(self, receipt_id: str) -> ReceiptAnswer:
+        """One receipt, as it was handed in."""
+        async with self._context.store.reading() as tx:
+            return _answer(await tx.evidence.receipt(receipt_id))
+
     async def receipts(self, task: int) -> tuple[ReceiptAnswer, ...]:
         """All receipts that were handed in for the task."""
         async with self._context.store.reading() as tx:
             await tx.work.task(task)
             kept = await tx.evidence.receipts(task)
-        return tuple(
-            msgspec.convert(
-                {"receipt": k.receipt, "sha256": k.sha256, "verdict": k.verdict},
-                ReceiptAnswer,
-                from_attributes=True,
-            )
-            for k in kept
-        )
+        return tuple(_answer(one) for one in kept)
 
     async def events(
         self, *, after: int, task: int | None = None, requester: str | None = None, limit: int = 200
@@ -193,6 +219,10 @@ class Tasks:
                 after=after, task=task, requester=requester, limit=min(limit, PAGE_LIMIT)
             )
         return EventPage(events=tuple(found))
+
+
+def _answer(kept: KeptReceipt) -> ReceiptAnswer:
+    return ReceiptAnswer(receipt=kept.receipt, sha256=kept.sha256, verdict=kept.verdict)
 
 
 async def _detail(tx: Transaction, task: int) -> TaskDetail:

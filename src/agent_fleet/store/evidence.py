@@ -1,5 +1,7 @@
 """What attempts hand in, and what requests said: logs, receipts, idempotency keys. Append only."""
 
+from typing import Literal
+
 import msgspec
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -9,13 +11,15 @@ from agent_fleet.core.model import Receipt
 from agent_fleet.store.database import Database
 from agent_fleet.store.schema import attempts, from_micros, idempotency, log_chunks, receipts
 
+Verdict = Literal["accepted", "late", "superseded", "kept"]
+
 
 class KeptReceipt(msgspec.Struct, frozen=True):
     """A receipt as it was handed in, the hash of its canonical form, and what came of it."""
 
     receipt: Receipt
     sha256: str
-    verdict: str
+    verdict: Verdict
 
 
 class Evidence:
@@ -104,7 +108,7 @@ class Evidence:
             KeptReceipt(msgspec.convert(row.body, Receipt), row.sha256, row.verdict) for row in rows
         ]
 
-    async def keep_receipt(self, receipt: Receipt, *, sha256: str, verdict: str) -> None:
+    async def keep_receipt(self, receipt: Receipt, *, sha256: str, verdict: Verdict) -> None:
         """Conflict if a receipt of that id was kept meanwhile."""
         now = await self._connection.scalar(select(self._database.now()))
         statement = (

@@ -1,0 +1,70 @@
+"""Who may call what: a guard for each route, by the kind of the bearer's token.
+
+Tokens come in the Authorization header only; one in a query string is refused, since addresses
+end up in logs.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from litestar.connection import ASGIConnection, Request
+from litestar.handlers import BaseRouteHandler
+
+from agent_fleet.core.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
+from agent_fleet.core.messages import TaskDetail
+from agent_fleet.core.registry import Token, TokenKind
+from agent_fleet.fleet import Fleet
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+AnyRequest = Request[Any, Any, Any]
+Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
+
+_QUERY_NAMES = frozenset({"token", "access_token", "authorization", "api_key"})
+
+
+def allow(*kinds: TokenKind) -> Guard:
+    """A guard that lets these kinds of token pass, and admins always."""
+    allowed = frozenset({*kinds, TokenKind.ADMIN})
+
+    async def guard(connection: Connection, _handler: BaseRouteHandler) -> None:
+        token = await _authenticate(connection)
+        if token.kind not in allowed:
+            needed = ", ".join(sorted(allowed))
+            raise Forbidden(
+                f"a token of kind {token.kind} may not do this; it takes one of: {needed}"
+            )
+        connection.state.token = token
+
+    return guard
+
+
+def caller(request: AnyRequest) -> Token:
+    """The token that the guard let pass."""
+    token = request.state.token
+    assert isinstance(token, Token)
+    return token
+
+
+def check_visible(detail: TaskDetail, *, to: Token) -> TaskDetail:
+    """NotFound for a task that is none of the caller's business."""
+    task = detail.task
+    hidden = (to.kind is TokenKind.REQUESTER and task.requester != to.name) or (
+        to.kind is TokenKind.AGENT and all(a.owner != to.name for a in detail.attempts)
+    )
+    if hidden:
+        raise NotFound(f"there is no task {task.id}")
+    return detail
+
+
+async def _authenticate(connection: Connection) -> Token:
+    if _QUERY_NAMES & {name.lower() for name in connection.query_params}:
+        raise InvalidInput(
+            "query",
+            "carries a token",
+            remedy="send it as Authorization: Bearer, and revoke this one",
+        )
+    scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret:
+        raise Unauthenticated("send a token: Authorization: Bearer aflt_…")
+    fleet: Fleet = connection.app.state.fleet
+    return await fleet.registry.authenticate(secret.strip())
