@@ -5,7 +5,7 @@ import base64
 import os
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -73,6 +73,15 @@ def is_gone(pid_file: Path) -> bool:
         return True
 
 
+def naming(path: Path) -> list[bytes]:
+    """The command lines of living processes that name this path."""
+    found: list[bytes] = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found += [line for line in [place.read_bytes()] if os.fsencode(path) in line]
+    return found
+
+
 async def test_a_command_past_its_time_is_ended_with_its_children(tmp_path: Path) -> None:
     git = Git(environ=wrap_git(tmp_path, HANGS.format(tmp_path)))
 
@@ -96,6 +105,20 @@ async def test_a_cancelled_command_is_ended_with_its_children(tmp_path: Path) ->
 
     assert is_gone(tmp_path / "self")
     eventually(lambda: is_gone(tmp_path / "child"), 5, "the child to end")
+
+
+async def test_a_cancel_at_any_moment_leaves_no_process(tmp_path: Path) -> None:
+    git = Git(environ=wrap_git(tmp_path, f"tail -f {tmp_path}/calls & wait"))
+
+    for passes in range(20):
+        running = asyncio.create_task(git.remote("/x", "ls-remote", timeout_s=60))
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    eventually(lambda: not naming(tmp_path), 5, "all to end")
 
 
 async def test_output_without_end_is_cut(tmp_path: Path) -> None:

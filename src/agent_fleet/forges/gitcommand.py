@@ -147,17 +147,7 @@ async def _run(
     limit_bytes: int = OUTPUT_BYTES,
     holding: int | None = None,
 ) -> Output:
-    process = await asyncio.create_subprocess_exec(
-        "git",
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=env,
-        cwd="/",
-        start_new_session=True,
-        pass_fds=() if holding is None else (holding,),
-    )
+    process = await _start(arguments, env, holding=holding)
     assert process.stdout is not None
     assert process.stderr is not None
     try:
@@ -177,6 +167,32 @@ async def _run(
     finally:
         await _drain(process)
     return Output(code=code, out=out, err=err.decode(errors="replace"), cut=cut)
+
+
+async def _start(
+    arguments: tuple[str, ...], env: dict[str, str], *, holding: int | None
+) -> asyncio.subprocess.Process:
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            "git",
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=env,
+            cwd="/",
+            start_new_session=True,
+            pass_fds=() if holding is None else (holding,),
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # asyncio itself would end the child only, and not what the child has started by now.
+        process = await starting
+        _kill(process)
+        await _drain(process)
+        raise
 
 
 async def _read(
