@@ -1,14 +1,15 @@
 import asyncio
-from collections import Counter
 from pathlib import Path
 
 from agent_fleet.core import lifecycle
 from agent_fleet.core.errors import Conflict, LeaseLost
-from agent_fleet.core.model import Event, Mode, Outcome
+from agent_fleet.core.model import Mode, Outcome
 from agent_fleet.store.store import Store
 from tests.store import steps
+from tests.support import postgres
 from tests.support.stores import two_opened
 from tests.support.tasks import SUBMITTED, new_task
+from tests.support.waiting import eventually_async
 
 WRITERS = 20
 ROUNDS = 5
@@ -100,17 +101,15 @@ async def test_a_claim_does_not_wait_for_what_another_holds(tmp_path: Path):
 
 
 async def test_a_cursor_sees_each_event_once_in_the_order_of_commits(engine: str, tmp_path: Path):
-    committed: list[int] = []
-
     async def write(store: Store) -> None:
         for _ in range(ROUNDS):
             async with store.transaction() as tx:
                 for _ in range(3):
                     task = new_task(id=await tx.new_task_id())
                     await tx.work.create(lifecycle.submit(task, actor="robin"))
-
-    def note(events: list[Event]) -> None:
-        committed.extend(event.id for event in events)
+                # The ids are given, and the commit is yet to come: now another could be faster.
+                await tx.work.flush()
+                await tx.now()
 
     async def follow(store: Store, writers: "asyncio.Future[list[None]]") -> list[int]:
         seen: list[int] = []
@@ -123,11 +122,32 @@ async def test_a_cursor_sees_each_event_once_in_the_order_of_commits(engine: str
                 return seen
 
     async with two_opened(engine, tmp_path) as stores:
-        for store in stores:
-            store.on_commit = note
         writers = asyncio.gather(*(write(stores[i % 2]) for i in range(WRITERS)))
         seen = await follow(stores[0], writers)
         await writers
+        async with stores[0].reading() as tx:
+            events = await tx.listing.events(limit=WRITERS * ROUNDS * 9)
 
-    assert len(seen) == WRITERS * ROUNDS * 3
-    assert Counter(seen) == Counter(committed)
+    assert len(events) == WRITERS * ROUNDS * 3
+    assert seen == [event.id for event in events]
+
+
+async def test_an_event_that_commits_later_never_comes_before_the_cursor(tmp_path: Path):
+    async def another_waits_or_is_done() -> bool:
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'"
+        return other.done() or postgres.server().execute(waiting).strip() == "1"
+
+    async with two_opened("postgres", tmp_path) as (first, second):
+        async with first.transaction() as tx:
+            slow = new_task(id=await tx.new_task_id())
+            await tx.work.create(lifecycle.submit(slow, actor="robin"))
+            await tx.work.flush()
+            other = asyncio.create_task(steps.submit(second))
+            await eventually_async(another_waits_or_is_done, 10, "the other's events")
+            async with second.reading() as reader:
+                seen = await reader.listing.events(limit=9)
+        await other
+        async with second.reading() as reader:
+            rest = await reader.listing.events(after=seen[-1].id if seen else 0, limit=9)
+
+    assert [event.task for event in seen + rest] == [slow.id, other.result().id]
