@@ -54,19 +54,18 @@ tick() {
 # stage SIGNAL TICKS: succeed as soon as nothing is left. What was forked meanwhile is hit too.
 stage() {
     ticks=$2
-    refresh
-    scan
-    hit "$1"
-    while [ "$ticks" -gt 0 ]; do
-        if ! any_lives; then
-            refresh
-            scan
-            [ -n "$found$supervisor" ] || return 0
-            hit "$1"
-        fi
-        tick
+    while
+        refresh
+        scan
+        [ -n "$found$supervisor" ]
+    do
+        hit "$1"
+        while
+            [ "$ticks" -gt 0 ] || return 1
+            tick
+            any_lives
+        do :; done
     done
-    return 1
 }
 
 if ! stage INT "$interrupt" && ! stage TERM "$terminate" && ! stage KILL "$kill"; then
@@ -75,8 +74,6 @@ if ! stage INT "$interrupt" && ! stage TERM "$terminate" && ! stage KILL "$kill"
     [ -z "$supervisor" ] || kill -s KILL "$supervisor" 2>/dev/null
     stage KILL 10
 fi
-refresh
-scan
 echo "signals=$sent"
 # shellcheck disable=SC2086
 echo "survivors=$(printf '%s ' $found $supervisor | sed 's/:[^ ]*//g')"

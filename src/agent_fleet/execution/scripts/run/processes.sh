@@ -1,11 +1,14 @@
 # shellcheck shell=sh disable=SC2034 # its variables are for the scripts that it is sent with
 # What identifies a process: its pid, its start time and the machine's boot.
 
-# this_boot: print an identifier that changes with every boot.
-this_boot() {
-    cat /proc/sys/kernel/random/boot_id 2>/dev/null ||
-        sysctl -n kern.bootsessionuuid 2>/dev/null ||
-        sysctl -n kern.boottime
+# look_at_boot: set `this_boot` to what changes with every boot.
+look_at_boot() {
+    this_boot=
+    if [ -r /proc/sys/kernel/random/boot_id ]; then
+        read -r this_boot </proc/sys/kernel/random/boot_id
+    else
+        this_boot=$(sysctl -n kern.bootsessionuuid 2>/dev/null || sysctl -n kern.boottime)
+    fi
 }
 
 # look_at PID: set `started` to its start time; fail if it is gone. A zombie is gone.
@@ -37,7 +40,8 @@ look_for_supervisor() {
     pid='' start='' boot='' supervisor=''
     [ -r "$1/process" ] || return 0
     { read -r pid && read -r start && IFS= read -r boot; } <"$1/process" || return 0
-    if look_at "$pid" && [ "$started" = "$start" ] && [ "$boot" = "$(this_boot)" ]; then
+    look_at_boot
+    if [ "$boot" = "$this_boot" ] && look_at "$pid" && [ "$started" = "$start" ]; then
         supervisor=$pid
     fi
 }

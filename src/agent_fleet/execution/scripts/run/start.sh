@@ -26,7 +26,7 @@ umask 077
 once "$directory"
 way=$(detacher "$shell") || exit 1
 [ -d "$cwd" ] || fail "$cwd: no such directory"
-mkdir -p "${directory%/*}" || exit 1
+[ -d "${directory%/*}" ] || mkdir -p "${directory%/*}" || exit 1
 now=$(date +%s)
 if ! message=$(mkdir "$directory" 2>&1); then
     once "$directory"

@@ -12,7 +12,8 @@ exec 2>supervisor.log
 # which the CLI would inherit) while the CLI runs, so that this process outlives it.
 trap '' HUP INT QUIT TERM
 look_at $$ || exit 1
-printf '%s\n%s\n%s\n' "$$" "$started" "$(this_boot)" >process.new || exit 1
+look_at_boot
+printf '%s\n%s\n%s\n' "$$" "$started" "$this_boot" >process.new || exit 1
 mv process.new process || exit 1
 environment=$(cat environment) || exit 1
 rm -f environment
