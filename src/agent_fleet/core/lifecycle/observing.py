@@ -163,6 +163,8 @@ def _pull_ready(state: State, *, now: datetime, actor: str) -> Change | None:
 
 def _in_review(state: State, *, now: datetime, actor: str) -> Change:
     task = state.task if state.task.status is not HUMAN else without_limits(state.task)
+    if state.unended is None:
+        task = replace(task, tries=0, feedback="")
     task = replace(
         task, status=REVIEW, reason=None, message="", not_before=None, held=False, fresh=False
     )
@@ -183,5 +185,6 @@ def _reopen(state: State, *, now: datetime, actor: str) -> Change | None:
     task = state.task
     if task.status is not CANCELLED or task.reason not in GONE:
         return None
-    task = replace(task, status=REVIEW, reason=None, message="")
+    feedback = task.feedback if standing_reviews(task) else ""
+    task = replace(task, status=REVIEW, reason=None, message="", feedback=feedback)
     return change(state, V.REOPEN, task, now=now, actor=actor)
