@@ -10,10 +10,12 @@ warning. A refused or sandboxed command is not always an item: nothing here tell
 of a resumed thread counts from the thread's beginning; there is neither cost nor model.
 """
 
+import re
 from datetime import datetime
 
 from agent_fleet.adapters.classify import classify
 from agent_fleet.adapters.report import (
+    MESSAGE_LIMIT,
     SUMMARY_LIMIT,
     Failure,
     Report,
@@ -27,13 +29,16 @@ from agent_fleet.adapters.report import (
 from agent_fleet.core.faults import Reason
 from agent_fleet.core.model import Usage
 
-# What it writes to stderr on good runs too.
-_NOISE = ("Reading additional input from stdin", "WARNING: proceeding, even though we could not")
+# What it writes to stderr on good runs too, and its log.
+_NOISE = re.compile(
+    r"Reading additional input from stdin|WARNING: proceeding, even though|\d{4}-\d\d-\d\dT[^ ]+Z "
+)
 
 
 def parse_codex(*, stdout: bytes, stderr: bytes, exit_code: int | None, now: datetime) -> Report:
     """The report of one `codex exec --json`, whatever came of it."""
     session: str | None = None
+    began = False
     summary = error = ""
     usage = Usage()
     end: dict[str, object] | None = None
@@ -42,7 +47,7 @@ def parse_codex(*, stdout: bytes, stderr: bytes, exit_code: int | None, now: dat
             case "thread.started":
                 session = session_id(event.get("thread_id")) or session
             case "turn.started":
-                end, error = None, ""
+                began, end, error = True, None, ""
             case "item.completed":
                 item = table(event.get("item"))
                 if item.get("type") == "agent_message":
@@ -59,23 +64,31 @@ def parse_codex(*, stdout: bytes, stderr: bytes, exit_code: int | None, now: dat
                 pass
     failure = None
     if end is None:
-        failure = _unfinished(error, stderr=stderr, exit_code=exit_code, now=now)
+        failure = _unfinished(error, began=began, stderr=stderr, exit_code=exit_code, now=now)
     elif end.get("type") == "turn.failed":
         failure = classify(error or "the turn failed, without a word", now=now)
     return Report(summary=summary, session=session, usage=usage, failure=failure)
 
 
-def _unfinished(error: str, *, stderr: bytes, exit_code: int | None, now: datetime) -> Failure:
-    """The failure of a run whose turn has no end: what it said last tells more than that."""
-    if said := error or (_complaint(stderr) if exit_code != 0 else ""):
-        return classify(said, now=now)
+def _unfinished(
+    error: str, *, began: bool, stderr: bytes, exit_code: int | None, now: datetime
+) -> Failure:
+    """The failure of a run whose turn has no end.
+
+    What it said last tells most. stderr counts as its word only where it did not come to a turn:
+    later it is a log, where a tool's server may say "unauthorized" too.
+    """
+    complaint = "" if exit_code == 0 else _complaint(stderr)
+    if error or (complaint and not began):
+        return classify(error or complaint, now=now)
     reason = Reason.OUTPUT_UNPARSABLE if exit_code == 0 else Reason.AGENT_ERROR
-    return Failure(reason, "the output of codex ends without turn.completed or turn.failed")
+    message = f"the output of codex ends without turn.completed or turn.failed\n{complaint}"
+    return Failure(reason, clean(message, MESSAGE_LIMIT))
 
 
 def _complaint(stderr: bytes) -> str:
     lines = last_lines(stderr).split("\n")
-    return "\n".join(line for line in lines if not line.startswith(_NOISE))
+    return "\n".join(line for line in lines if not _NOISE.match(line))
 
 
 def _usage(event: dict[str, object]) -> Usage:
