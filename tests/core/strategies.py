@@ -6,6 +6,7 @@ plausible arguments, by name. The table is explored with it and the random walks
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypedDict
 
 import msgspec
@@ -108,10 +109,12 @@ def next_head(state: State) -> str:
     return HEADS[(HEADS.index(known) + 1) % len(HEADS)] if known in HEADS else HEADS[0]
 
 
-def fail(state: State, reason: Reason, *, now: datetime, alternatives: bool = True) -> Change:
+def fail(
+    state: State, reason: Reason, now: datetime, named: Fence, *, alternatives: bool = True
+) -> Change:
     return lifecycle.fail(
         state,
-        **fence(state),
+        **named,
         reason=reason,
         message="it went wrong",
         alternatives=alternatives,
@@ -121,13 +124,32 @@ def fail(state: State, reason: Reason, *, now: datetime, alternatives: bool = Tr
     )
 
 
-def succeed(state: State, *, now: datetime, head: str | None = None) -> Change:
-    delivered = head or next_head(state)
+def _start(state: State, now: datetime, named: Fence) -> Change | None:
+    return lifecycle.start(state, **named, base_sha=BASE, now=now, actor="laptop")
+
+
+def _release(state: State, now: datetime, named: Fence) -> Change:
+    return lifecycle.release(
+        state, **named, message="not now", backoff=BACKOFF, now=now, actor="laptop"
+    )
+
+
+def _take_over(state: State, now: datetime, named: Fence) -> Change:
+    return lifecycle.take_over(state, **named, owner="second", lease_ttl=TTL, now=now)
+
+
+def _succeed(state: State, now: datetime, named: Fence) -> Change:
+    delivered = next_head(state)
+    return succeed(state, now, named, view=reading(state, head=delivered))
+
+
+def succeed(state: State, now: datetime, named: Fence, *, view: ForgeView) -> Change:
+    """The attempt hands in the head that `view` shows."""
     return lifecycle.succeed(
         state,
-        **fence(state),
-        head_sha=delivered,
-        view=reading(state, head=delivered),
+        **named,
+        head_sha=view.head,
+        view=view,
         summary="done",
         receipt_id="receipt-0001",
         session=Session("s1", "raw", "laptop"),
@@ -136,10 +158,17 @@ def succeed(state: State, *, now: datetime, head: str | None = None) -> Change:
     )
 
 
-def lose(state: State, view: ForgeView | None, *, now: datetime) -> Change:
-    return lifecycle.lose(
-        state, **fence(state), view=view, backoff=BACKOFF, now=now, actor="sweeper"
-    )
+def _lose(state: State, now: datetime, named: Fence, *, view: ForgeView | None) -> Change:
+    return lifecycle.lose(state, **named, view=view, backoff=BACKOFF, now=now, actor="sweeper")
+
+
+def _lose_pushed(state: State, now: datetime, named: Fence) -> Change:
+    return _lose(state, now, named, view=reading(state, head=next_head(state)))
+
+
+def _lose_ready(state: State, now: datetime, named: Fence) -> Change:
+    view = reading(state, head=next_head(state), pull=PullState.OPEN)
+    return _lose(state, now, named, view=view)
 
 
 def late_receipt(state: State, *, now: datetime, head: str | None = None) -> Change:
@@ -173,20 +202,6 @@ def _one(call: Callable[[State, datetime], Change | None]) -> Step:
     return step
 
 
-def _start(state: State, now: datetime) -> Change | None:
-    return lifecycle.start(state, **fence(state), base_sha=BASE, now=now, actor="laptop")
-
-
-def _release(state: State, now: datetime) -> Change:
-    return lifecycle.release(
-        state, **fence(state), message="not now", backoff=BACKOFF, now=now, actor="laptop"
-    )
-
-
-def _take_over(state: State, now: datetime) -> Change:
-    return lifecycle.take_over(state, **fence(state), owner="second", lease_ttl=TTL, now=now)
-
-
 def _settle(state: State, now: datetime, *, moved: bool, pull: PullState | None = None) -> Change:
     view = reading(state, head=next_head(state) if moved else None, pull=pull)
     return lifecycle.settle(state, view=view, backoff=BACKOFF, now=now, actor="reconciler")
@@ -203,31 +218,26 @@ def _see(*, pull: PullState | None = None, moved: bool = False, review: bool = F
     return step
 
 
-EXECUTOR: dict[str, Step] = {
-    "start": _one(_start),
-    "release": _one(_release),
-    "take over": _one(_take_over),
-    "succeed": _one(lambda state, now: succeed(state, now=now)),
-    "lose, the forge is silent": _one(lambda state, now: lose(state, None, now=now)),
-    "lose, nothing pushed": _one(lambda state, now: lose(state, reading(state), now=now)),
-    "lose, commits pushed": _one(
-        lambda state, now: lose(state, reading(state, head=next_head(state)), now=now)
-    ),
-    "lose, pull request ready": _one(
-        lambda state, now: lose(
-            state, reading(state, head=next_head(state), pull=PullState.OPEN), now=now
-        )
-    ),
-    "fail, no other account": _one(
-        lambda state, now: fail(state, Reason.AUTH, now=now, alternatives=False)
-    ),
-}
-"""What an executor, or the sweeper in its place, says of the unended attempt."""
+Word = Callable[[State, datetime, Fence], Change | None]
 
-FAILURES: dict[Reason, Step] = {
-    reason: _one(lambda state, now, reason=reason: fail(state, reason, now=now))
-    for reason in Reason
+EXECUTOR: dict[str, Word] = {
+    "start": _start,
+    "release": _release,
+    "take over": _take_over,
+    "succeed": _succeed,
+    "lose, the forge is silent": partial(_lose, view=None),
+    "lose, nothing pushed": lambda state, now, named: _lose(state, now, named, view=reading(state)),
+    "lose, commits pushed": _lose_pushed,
+    "lose, pull request ready": _lose_ready,
+    "fail, no other account": lambda state, now, named: fail(
+        state, Reason.AUTH, now, named, alternatives=False
+    ),
+    **{
+        f"fail: {reason}": lambda state, now, named, reason=reason: fail(state, reason, now, named)
+        for reason in Reason
+    },
 }
+"""What an executor, or the sweeper in its place, says of the attempt that it names."""
 
 OTHERS: dict[str, Step] = {
     "grant": _one(lambda state, now: grant(state, now=now)),
@@ -261,10 +271,14 @@ OTHERS: dict[str, Step] = {
     "see: merged": _see(pull=PullState.MERGED),
 }
 
+
+def _of_the_latest(word: Word) -> Step:
+    return _one(lambda state, now: word(state, now, fence(state)))
+
+
 STEPS: dict[str, Step] = {
     **OTHERS,
-    **EXECUTOR,
-    **{f"fail: {reason}": step for reason, step in FAILURES.items()},
+    **{name: _of_the_latest(word) for name, word in EXECUTOR.items()},
 }
 
 
