@@ -1,4 +1,5 @@
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -8,7 +9,7 @@ from agent_fleet.core.model import Usage
 from tests.support.captures import LIMITED_AT, capture
 
 
-def read(*events: dict[str, object], exit_code: int | None = 0, stderr: bytes = b""):
+def read(*events: Mapping[str, object], exit_code: int | None = 0, stderr: bytes = b""):
     return parse(
         "claude-json",
         stdout="\n".join(json.dumps(event) for event in events).encode(),

@@ -303,7 +303,9 @@ class FakeModel:
     def __init__(self, *, script: list[Json] | None = None) -> None:
         self.server = FakeServer(("127.0.0.1", 0), script=script)
         self.port = int(self.server.server_address[1])
-        self._thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
 
     def url(self, mode: str = "ok", tail: str = "") -> str:
         """The base URL of a mode; `tail` follows, such as `/v1` for codex."""

@@ -12,7 +12,7 @@ from typing import cast
 
 import msgspec
 
-from agent_fleet.adapters.adapter import OPTIONS, PLACEHOLDER, Adapter
+from agent_fleet.adapters.adapter import OPTIONS, PLACEHOLDER, Adapter, Graces
 from agent_fleet.adapters.parsers import PARSERS
 from agent_fleet.core.errors import InvalidInput
 
@@ -85,18 +85,15 @@ def _adapter(name: str, table: Table) -> Adapter:
 def _translated(path: str, message: str) -> InvalidInput:
     """msgspec's words with our path: `$.graces.kill_s` becomes `adapters.NAME.graces.kill_s`."""
     said, _, at = message.partition(" - at `$")
-    path += at.rstrip("`")
+    inner = at.rstrip("`").replace("[...]", "")
     if named := re.search(r"(unknown|missing required) field `(.+)`", said):
-        unknown = named[1] == "unknown"
-        whose = Adapter.__struct_fields__ if "." not in path.removeprefix("adapters.") else ()
-        known = ", ".join(known for known in whose if known != "name")
-        remedy = f"known are {known}" if known else "see the settings reference"
-        return InvalidInput(
-            f"{path}.{named[2]}",
-            "unknown field" if unknown else "missing",
-            remedy=remedy if unknown else "an adapter of one's own must have it",
-        )
-    return InvalidInput(path, said, remedy="see the built-in adapters for examples")
+        path = f"{path}{inner}.{named[2]}"
+        if named[1] == "missing required":
+            return InvalidInput(path, "missing", remedy="an adapter of one's own must have it")
+        known = (Graces if inner == ".graces" else Adapter).__struct_fields__
+        names = ", ".join(name for name in known if name != "name")
+        return InvalidInput(path, "unknown field", remedy=f"known are {names}")
+    return InvalidInput(path + inner, said, remedy="the built-in adapters show how it is written")
 
 
 def _check_templates(path: str, adapter: Adapter) -> None:
