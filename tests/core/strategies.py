@@ -92,12 +92,15 @@ def fence(state: State) -> Fence:
 
 
 def reading(state: State, *, head: str | None = None, pull: PullState | None = None) -> ForgeView:
-    """What the forge would say now: the last reading, with a new head or pull request state."""
+    """What the forge would say now: the last reading, with a new head or pull request state.
+
+    Closed or merged without ever a pull request is what plain Git shows of a branch.
+    """
     known = state.task.view
     return ForgeView(
         version=known.version + 1,
         head=head or known.head,
-        pull=known.pull if pull in {None, PullState.NONE} else 1,
+        pull=1 if pull in {PullState.DRAFT, PullState.OPEN} else known.pull,
         state=pull or known.state,
         reviews=tuple(r for r in known.reviews if not r.id.startswith(OPERATOR_REVIEW)),
     )

@@ -34,7 +34,7 @@ def replay(events: Iterable[Event]) -> tuple[Task, dict[int, Attempt]]:
     attempts: dict[int, dict[str, object]] = {}
     for event in events:
         if not task and event.verb != "submit":
-            raise ValueError(f"the history begins with {event.verb!r}, not with 'submit'")
+            raise ValueError(f"the history begins with {event.verb}, not with submit")
         task.update(event.task_changes)
         if event.attempt is not None:
             attempts.setdefault(event.attempt, {}).update(event.attempt_changes)
