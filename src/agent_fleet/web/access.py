@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from litestar.connection import ASGIConnection, Request
+from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
 
 from agent_fleet.core.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
@@ -17,14 +18,20 @@ from agent_fleet.fleet import Fleet
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 AnyRequest = Request[Any, Any, Any]
+TheFleet = NamedDependency[Fleet]
+Caller = NamedDependency[Token]
 Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
 
 _QUERY_NAMES = frozenset({"token", "access_token", "authorization", "api_key"})
 
 
 def allow(*kinds: TokenKind) -> Guard:
-    """A guard that lets these kinds of token pass, and admins always."""
-    allowed = frozenset({*kinds, TokenKind.ADMIN})
+    """A guard that lets these kinds of token pass, and admins wherever people may.
+
+    What agents alone do, nobody does for them: an attempt belongs to the agent of the token's name.
+    """
+    people = kinds != (TokenKind.AGENT,)
+    allowed = frozenset({*kinds, TokenKind.ADMIN} if people else kinds)
 
     async def guard(connection: Connection, _handler: BaseRouteHandler) -> None:
         token = await _authenticate(connection)

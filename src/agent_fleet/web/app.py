@@ -11,7 +11,7 @@ from agent_fleet.core.errors import FleetError
 from agent_fleet.core.messages import Ready
 from agent_fleet.fleet import Fleet
 from agent_fleet.web import attempts, registry, tasks
-from agent_fleet.web.access import caller
+from agent_fleet.web.access import TheFleet, caller
 from agent_fleet.web.errors import answer_defect, answer_fleet_error, answer_http_error
 
 BODY_LIMIT = 1_000_000
@@ -25,7 +25,7 @@ def healthz() -> dict[str, str]:
 
 
 @get("/readyz")
-async def readyz(fleet: Fleet) -> Ready:
+async def readyz(fleet: TheFleet) -> Ready:
     """The process answers, and so does its database."""
     return await fleet.ready(version("agent-fleet"))
 

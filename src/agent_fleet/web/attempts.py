@@ -4,7 +4,7 @@ import re
 from typing import Annotated
 
 from litestar import Response, Router, get, patch, post
-from litestar.params import Parameter
+from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from agent_fleet.core.errors import InvalidInput, LogGap
 from agent_fleet.core.messages import (
@@ -17,9 +17,8 @@ from agent_fleet.core.messages import (
 )
 from agent_fleet.core.model import Receipt, Transport
 from agent_fleet.core.registry import Token, TokenKind
-from agent_fleet.fleet import Fleet
 from agent_fleet.fleet.attempts import Executor
-from agent_fleet.web.access import AnyRequest, allow, check_visible
+from agent_fleet.web.access import AnyRequest, Caller, TheFleet, allow, check_visible
 
 READERS = (TokenKind.OPERATOR, TokenKind.REQUESTER, TokenKind.READ_ONLY, TokenKind.AGENT)
 CHUNK = 4 * 1024 * 1024
@@ -31,11 +30,11 @@ _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{1,15})?")
 
 @post("/tasks/dequeue", status_code=200, guards=[allow(TokenKind.AGENT)])
 async def dequeue(
-    fleet: Fleet,
-    caller: Token,
-    data: DequeueRequest,
+    fleet: TheFleet,
+    caller: Caller,
+    data: JSONBody[DequeueRequest],
     key: Annotated[
-        str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=200)
+        str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=200)
     ] = None,
 ) -> Response[DequeueAnswer | None]:
     """Grants for the agent (200), or nothing within the wait (204)."""
@@ -46,7 +45,9 @@ async def dequeue(
 
 
 @post("/tasks/{task:int}/status", status_code=200, guards=[allow(TokenKind.AGENT)])
-async def report(fleet: Fleet, caller: Token, task: int, data: StatusReport) -> StatusAnswer:
+async def report(
+    fleet: TheFleet, caller: Caller, task: FromPath[int], data: JSONBody[StatusReport]
+) -> StatusAnswer:
     """A heartbeat, a start or a release; the answer carries the cancel."""
     return await fleet.attempts.report(_executor(caller), task, data)
 
@@ -58,7 +59,11 @@ async def report(fleet: Fleet, caller: Token, task: int, data: StatusReport) -> 
     request_max_body_size=CHUNK,
 )
 async def append_log(
-    request: AnyRequest, fleet: Fleet, caller: Token, task: int, attempt: int
+    request: AnyRequest,
+    fleet: TheFleet,
+    caller: Caller,
+    task: FromPath[int],
+    attempt: FromPath[int],
 ) -> LogAnswer:
     """Bytes of the log, placed by Content-Range; `bytes */*` without a body asks for the offset."""
     body = await request.body()
@@ -71,7 +76,11 @@ async def append_log(
 
 @get("/tasks/{task:int}/attempts/{attempt:int}/log", guards=[allow(*READERS)])
 async def read_log(
-    request: AnyRequest, fleet: Fleet, caller: Token, task: int, attempt: int
+    request: AnyRequest,
+    fleet: TheFleet,
+    caller: Caller,
+    task: FromPath[int],
+    attempt: FromPath[int],
 ) -> Response[bytes]:
     """The log, or the part that Range asks for; 4 MiB at most in one answer."""
     check_visible(await fleet.tasks.show(task), to=caller)
@@ -95,7 +104,7 @@ async def read_log(
 
 
 @post("/receipts", status_code=200, guards=[allow(TokenKind.AGENT)])
-async def hand_in(fleet: Fleet, caller: Token, data: Receipt) -> ReceiptAnswer:
+async def hand_in(fleet: TheFleet, caller: Caller, data: JSONBody[Receipt]) -> ReceiptAnswer:
     """The end of an attempt; the same receipt again gets the same answer."""
     return await fleet.attempts.hand_in(_executor(caller), data)
 

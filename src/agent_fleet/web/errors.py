@@ -55,7 +55,7 @@ def answer_fleet_error(_request: AnyRequest, error: FleetError) -> Response[byte
 
 
 def answer_http_error(_request: AnyRequest, error: HTTPException) -> Response[bytes]:
-    """The framework's own refusals: no such route, a wrong method, a bad field, too large a body."""
+    """The framework's own refusals: no such route, a wrong method or field, too large a body."""
     if isinstance(error, ValidationException):
         return _answer(to_problem(_invalid(error)))
     if error.status_code == HTTPStatus.BAD_REQUEST:
@@ -106,12 +106,21 @@ def _invalid(error: ValidationException) -> InvalidInput:
         path = "$" if key == "data" else f"$.{key}"
     if told := re.search(r"(?:unknown|required) field `([^`]+)`", message):
         path = f"{path}.{told[1]}"
-    return InvalidInput(path or "$", message[:1].lower() + message[1:], remedy=_remedy(message))
+    message, remedy = _explain(message)
+    return InvalidInput(path or "$", message, remedy=remedy)
 
 
-def _remedy(message: str) -> str:
-    if "unknown field" in message:
-        return "leave it out"
-    if "missing required" in message:
-        return "send it"
-    return "see the API's description at /schema/openapi.json"
+def _explain(message: str) -> tuple[str, str]:
+    """The framework's words for what is wrong, as ours: what it is, and what would be right."""
+    plain = message.replace("`", "")
+    if "unknown field" in plain:
+        return "is not known", "leave it out"
+    if "missing required" in plain:
+        return "is missing", "send it"
+    if plain == "'data'":
+        return "the body is missing", "send one JSON object"
+    if told := re.fullmatch(r"Expected (.+?), got (.+)", plain):
+        return f"is of type {told[2]}", f"send {told[1]}"
+    if told := re.fullmatch(r"Expected (.+)", plain):
+        return "is out of range", f"send {told[1]}"
+    return plain[:1].lower() + plain[1:], "see the API's description at /schema/openapi.json"

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from litestar import Response, Router, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 
 from agent_fleet.core.messages import (
     Approval,
@@ -17,23 +17,22 @@ from agent_fleet.core.messages import (
     WhyAnswer,
 )
 from agent_fleet.core.model import TaskStatus
-from agent_fleet.core.registry import Token, TokenKind
-from agent_fleet.fleet import Fleet
-from agent_fleet.web.access import allow, check_visible
+from agent_fleet.core.registry import TokenKind
+from agent_fleet.web.access import Caller, TheFleet, allow, check_visible
 
 OPERATOR, REQUESTER = TokenKind.OPERATOR, TokenKind.REQUESTER
 READ_ONLY, AGENT = TokenKind.READ_ONLY, TokenKind.AGENT
 
 IdempotencyKey = Annotated[
-    str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=200)
+    str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=200)
 ]
-Limit = Annotated[int, Parameter(ge=1, le=200)]
-Wait = Annotated[float, Parameter(query="wait", ge=0, le=50)]
+Limit = Annotated[int, QueryParameter(ge=1, le=200)]
+Wait = Annotated[float, QueryParameter(name="wait", ge=0, le=50)]
 
 
 @post("/tasks", guards=[allow(OPERATOR, REQUESTER)])
 async def submit(
-    fleet: Fleet, caller: Token, data: Submission, key: IdempotencyKey = None
+    fleet: TheFleet, caller: Caller, data: JSONBody[Submission], key: IdempotencyKey = None
 ) -> Response[TaskDetail]:
     """A new task (201), or the one that the same Idempotency-Key made before (200)."""
     detail, created = await fleet.tasks.submit(data, by=caller, key=key)
@@ -43,11 +42,11 @@ async def submit(
 @get("/tasks", guards=[allow(OPERATOR, REQUESTER, READ_ONLY)])
 async def list_tasks(
     *,
-    fleet: Fleet,
-    caller: Token,
-    status: list[TaskStatus] | None = None,
-    repo: str | None = None,
-    before: Annotated[int | None, Parameter(ge=1)] = None,
+    fleet: TheFleet,
+    caller: Caller,
+    status: FromQuery[list[TaskStatus] | None] = None,
+    repo: FromQuery[str | None] = None,
+    before: Annotated[int | None, QueryParameter(ge=1)] = None,
     limit: Limit = 50,
 ) -> TaskPage:
     """Tasks, the newest first; a requester sees its own."""
@@ -62,11 +61,11 @@ async def list_tasks(
 
 @get("/tasks/{task:int}", guards=[allow(OPERATOR, REQUESTER, READ_ONLY, AGENT)])
 async def show(
-    fleet: Fleet,
-    caller: Token,
-    task: int,
+    fleet: TheFleet,
+    caller: Caller,
+    task: FromPath[int],
     wait: Wait = 0.0,
-    until: Annotated[str, Parameter(pattern="^(changed|settled|ended)$")] = "changed",
+    until: Annotated[str, QueryParameter(pattern="^(changed|settled|ended)$")] = "changed",
 ) -> TaskDetail:
     """A task; with `wait`, once it has changed, settled or ended, or after so many seconds."""
     check_visible(await fleet.tasks.show(task), to=caller)
@@ -74,25 +73,25 @@ async def show(
 
 
 @get("/tasks/{task:int}/why", guards=[allow(OPERATOR, REQUESTER, READ_ONLY)])
-async def why(fleet: Fleet, caller: Token, task: int) -> WhyAnswer:
+async def why(fleet: TheFleet, caller: Caller, task: FromPath[int]) -> WhyAnswer:
     """Every reason that keeps the task from running."""
     check_visible(await fleet.tasks.show(task), to=caller)
     return await fleet.tasks.why(task)
 
 
 @get("/tasks/{task:int}/diff", guards=[allow(OPERATOR, REQUESTER, READ_ONLY)])
-async def diff(fleet: Fleet, caller: Token, task: int) -> Response[bytes]:
+async def diff(fleet: TheFleet, caller: Caller, task: FromPath[int]) -> Response[bytes]:
     """What the task's branch adds to its base."""
     check_visible(await fleet.tasks.show(task), to=caller)
-    return Response(await fleet.tasks.diff(task), media_type="text/x-diff; charset=utf-8")
+    return Response(await fleet.tasks.diff(task), media_type="text/x-diff")
 
 
 @get("/tasks/{task:int}/events", guards=[allow(OPERATOR, REQUESTER, READ_ONLY)])
 async def task_events(
-    fleet: Fleet,
-    caller: Token,
-    task: int,
-    after: Annotated[int, Parameter(ge=0)] = 0,
+    fleet: TheFleet,
+    caller: Caller,
+    task: FromPath[int],
+    after: Annotated[int, QueryParameter(ge=0)] = 0,
     limit: Limit = 200,
 ) -> EventPage:
     """What happened to the task, from behind the cursor `after`."""
@@ -101,14 +100,14 @@ async def task_events(
 
 
 @get("/tasks/{task:int}/receipts", guards=[allow(OPERATOR, REQUESTER, READ_ONLY)])
-async def task_receipts(fleet: Fleet, caller: Token, task: int) -> ReceiptList:
+async def task_receipts(fleet: TheFleet, caller: Caller, task: FromPath[int]) -> ReceiptList:
     """Everything that was handed in for the task, in the order of arrival."""
     check_visible(await fleet.tasks.show(task), to=caller)
     return ReceiptList(receipts=await fleet.tasks.receipts(task))
 
 
 @get("/receipts/{receipt_id:str}", guards=[allow(OPERATOR, REQUESTER, READ_ONLY, AGENT)])
-async def show_receipt(fleet: Fleet, caller: Token, receipt_id: str) -> ReceiptAnswer:
+async def show_receipt(fleet: TheFleet, caller: Caller, receipt_id: FromPath[str]) -> ReceiptAnswer:
     """One receipt, as it was handed in."""
     answer = await fleet.tasks.receipt(receipt_id)
     check_visible(await fleet.tasks.show(answer.receipt.task), to=caller)
@@ -117,9 +116,9 @@ async def show_receipt(fleet: Fleet, caller: Token, receipt_id: str) -> ReceiptA
 
 @get("/events", guards=[allow(OPERATOR, REQUESTER, READ_ONLY)])
 async def events(
-    fleet: Fleet,
-    caller: Token,
-    after: Annotated[int, Parameter(ge=0)] = 0,
+    fleet: TheFleet,
+    caller: Caller,
+    after: Annotated[int, QueryParameter(ge=0)] = 0,
     limit: Limit = 200,
 ) -> EventPage:
     """What happened in the fleet, from behind the cursor `after`; a requester sees its own."""
@@ -128,26 +127,30 @@ async def events(
 
 
 @post("/tasks/{task:int}/cancel", status_code=200, guards=[allow(OPERATOR, REQUESTER)])
-async def cancel(fleet: Fleet, caller: Token, task: int) -> TaskDetail:
+async def cancel(fleet: TheFleet, caller: Caller, task: FromPath[int]) -> TaskDetail:
     """Cancelled now, or as soon as its executor was told."""
     check_visible(await fleet.tasks.show(task), to=caller)
     return await fleet.tasks.cancel(task, by=caller)
 
 
 @post("/tasks/{task:int}/retry", status_code=200, guards=[allow(OPERATOR)])
-async def retry(fleet: Fleet, caller: Token, task: int) -> TaskDetail:
+async def retry(fleet: TheFleet, caller: Caller, task: FromPath[int]) -> TaskDetail:
     """Queued again, its limits reset."""
     return await fleet.tasks.retry(task, by=caller)
 
 
 @post("/tasks/{task:int}/approve", status_code=200, guards=[allow(OPERATOR)])
-async def approve(fleet: Fleet, caller: Token, task: int, data: Approval) -> TaskDetail:
+async def approve(
+    fleet: TheFleet, caller: Caller, task: FromPath[int], data: JSONBody[Approval]
+) -> TaskDetail:
     """Approved; with `merge`, merged before this answers."""
     return await fleet.tasks.approve(task, data, by=caller)
 
 
 @post("/tasks/{task:int}/request-changes", status_code=200, guards=[allow(OPERATOR)])
-async def request_changes(fleet: Fleet, caller: Token, task: int, data: Comment) -> TaskDetail:
+async def request_changes(
+    fleet: TheFleet, caller: Caller, task: FromPath[int], data: JSONBody[Comment]
+) -> TaskDetail:
     """A revision with that text."""
     return await fleet.tasks.request_changes(task, data.text, by=caller)
 
