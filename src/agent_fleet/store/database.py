@@ -40,6 +40,14 @@ class Database(Protocol):
         """The next number for a task; never given twice."""
         ...
 
+    async def last_task_id(self, connection: AsyncConnection) -> int:
+        """The last number that was given; 0 before the first."""
+        ...
+
+    async def go_on_from(self, connection: AsyncConnection, *, last_task: int) -> None:
+        """After rows were put in with their numbers: the next task and event take new ones."""
+        ...
+
     async def order_events(self, connection: AsyncConnection) -> None:
         """Called last, before events are inserted: makes their ids follow the commits' order."""
         ...

@@ -13,15 +13,30 @@ from agent_fleet.core.errors import Conflict
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def migrate(connection: Connection) -> None:
+def migrate(connection: Connection, *, to: str = "head") -> None:
     """Applies what is missing; Conflict if the database is of a newer program."""
+    revision(connection)
+    command.upgrade(_config(connection), to)
+
+
+def revision(connection: Connection) -> str | None:
+    """The schema that the database has; None if it has none. Conflict if it is a newer one."""
+    present = MigrationContext.configure(connection).get_current_revision()
+    if present is not None and not is_known(present):
+        raise Conflict(
+            f"the database has the schema {present}, which this version does not know; "
+            "run the version that wrote it, or a newer one"
+        )
+    return present
+
+
+def is_known(schema: str) -> bool:
+    """Whether this program has that revision, as its newest or an older one."""
+    script = ScriptDirectory.from_config(_config(None))
+    return schema in {known.revision for known in script.walk_revisions()}
+
+
+def _config(connection: Connection | None) -> Config:
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    known = {revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()}
-    present = MigrationContext.configure(connection).get_current_heads()
-    if unknown := set(present) - known:
-        raise Conflict(
-            f"the database has the schema {', '.join(sorted(unknown))}, which this version does "
-            "not know; run the version that wrote it, or a newer one"
-        )
-    command.upgrade(config, "head")
+    return config

@@ -4,12 +4,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from sqlalchemy import URL, BigInteger, ColumnElement, Table, cast, func, select
+from sqlalchemy import URL, BigInteger, ColumnElement, Table, cast, func, select, text
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from agent_fleet.store.database import connected
-from agent_fleet.store.schema import task_numbers
+from agent_fleet.store.schema import events, task_numbers
 
 CONNECT_TIMEOUT_S = 10
 
@@ -55,6 +55,20 @@ class PostgresDatabase:
         number = await connection.scalar(select(task_numbers.next_value()))
         assert isinstance(number, int)
         return number
+
+    async def last_task_id(self, connection: AsyncConnection) -> int:
+        last = await connection.scalar(
+            text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM task_numbers")
+        )
+        return int(last or 0)
+
+    async def go_on_from(self, connection: AsyncConnection, *, last_task: int) -> None:
+        if last_task:
+            await connection.execute(select(func.setval("task_numbers", last_task)))
+        sequence = func.pg_get_serial_sequence("events", "id")
+        last_event = await connection.scalar(select(func.max(events.c.id)))
+        if last_event:
+            await connection.execute(select(func.setval(sequence, last_event)))
 
     async def order_events(self, connection: AsyncConnection) -> None:
         await connection.execute(select(func.pg_advisory_xact_lock(_EVENTS_LOCK)))

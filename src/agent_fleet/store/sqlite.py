@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, ColumnElement, Connection, Table, event, func, select, update
+from sqlalchemy import URL, ColumnElement, Connection, Table, event, func, select
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -16,6 +16,7 @@ from agent_fleet.store.database import connected
 from agent_fleet.store.schema import meta, to_micros
 
 BUSY_TIMEOUT_MS = 30_000
+LAST_TASK = "last_task"
 
 
 class SqliteDatabase:
@@ -64,15 +65,22 @@ class SqliteDatabase:
         return insert(table)
 
     async def new_task_id(self, connection: AsyncConnection) -> int:
-        await connection.execute(
-            insert(meta).values(key="last_task", value="0").on_conflict_do_nothing()
-        )
-        last = await connection.scalar(select(meta.c.value).where(meta.c.key == "last_task"))
-        number = int(last or 0) + 1
-        await connection.execute(
-            update(meta).where(meta.c.key == "last_task").values(value=str(number))
-        )
+        number = await self.last_task_id(connection) + 1
+        await self.go_on_from(connection, last_task=number)
         return number
+
+    async def last_task_id(self, connection: AsyncConnection) -> int:
+        last = await connection.scalar(select(meta.c.value).where(meta.c.key == LAST_TASK))
+        return int(last or 0)
+
+    async def go_on_from(self, connection: AsyncConnection, *, last_task: int) -> None:
+        """SQLite itself looks after the numbers of events."""
+        statement = insert(meta).values(key=LAST_TASK, value=str(last_task))
+        await connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["key"], set_={"value": statement.excluded.value}
+            )
+        )
 
     async def order_events(self, connection: AsyncConnection) -> None:
         """The one writer orders them already."""
