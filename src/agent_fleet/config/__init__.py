@@ -10,6 +10,7 @@ The law of this package:
 """
 
 from agent_fleet.config.client import ClientSettings, client_settings
+from agent_fleet.config.environment import base_environment, named_environment
 from agent_fleet.config.load import load, refuse_exposed, template
 from agent_fleet.config.settings import (
     Config,
@@ -32,8 +33,10 @@ __all__ = [
     "LocalHost",
     "RepoSettings",
     "ServerSettings",
+    "base_environment",
     "client_settings",
     "load",
+    "named_environment",
     "refuse_exposed",
     "template",
 ]

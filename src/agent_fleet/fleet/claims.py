@@ -65,6 +65,11 @@ class Claims:
                     granted.append((placement.host, made))
         return granted
 
+    async def next_look(self) -> float:
+        """Seconds after which the queue is to be looked at again, if nothing wakes us before."""
+        async with self._context.store.reading() as tx:
+            return await self._next_look(tx)
+
     async def _take(
         self, tx: Transaction, agent: str, request: DequeueRequest, *, request_key: str | None
     ) -> tuple[Grant, ...]:

@@ -122,17 +122,18 @@ class Registry:
                 known = await tx.registry.host(probed.name, lock=True)
             except NotFound:
                 return
-            await tx.registry.put_host(
-                replace(
-                    known,
-                    adapters=probed.adapters,
-                    up=probed.up,
-                    cores=probed.cores,
-                    load_per_core=probed.load_per_core,
-                    disk_free_bytes=probed.disk_free_bytes,
-                    probed_at=probed.probed_at,
-                )
+            now_known = replace(
+                known,
+                adapters=probed.adapters,
+                up=probed.up,
+                cores=probed.cores,
+                load_per_core=probed.load_per_core,
+                disk_free_bytes=probed.disk_free_bytes,
+                probed_at=probed.probed_at,
             )
+            await tx.registry.put_host(now_known)
+        if (known.up, known.adapters) != (now_known.up, now_known.adapters):
+            self._context.wakeups.publish()
 
 
 def new_secret(kind: TokenKind) -> str:
