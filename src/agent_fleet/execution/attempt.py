@@ -1,0 +1,139 @@
+"""One attempt on a machine, from its grant to its receipt: the same for both transports.
+
+    prepare → start → follow → judge → validate → push → receipt
+
+The law: it can be cut off at any point and carried out again, by whoever comes next, to the same
+end. Where the fleet says stop, it stops: before the start nothing is started, before the push
+nothing is pushed.
+"""
+
+import contextlib
+
+from msgspec.structs import replace
+
+from agent_fleet.adapters import Adapter, Failure
+from agent_fleet.adapters.report import SUMMARY_LIMIT, clean
+from agent_fleet.clock import Clock
+from agent_fleet.core.errors import AttemptFailed, Unavailable
+from agent_fleet.core.faults import Reason
+from agent_fleet.core.model import Grant, Outcome, Receipt
+from agent_fleet.execution import run
+from agent_fleet.execution.heartbeat import Halt, Halted, Heartbeat, Reporter
+from agent_fleet.execution.logbook import Logbook
+from agent_fleet.execution.machine import Machine
+from agent_fleet.execution.masking import mask_text
+from agent_fleet.execution.records import Concluded, forget, recall, remember
+from agent_fleet.execution.run import RunState
+from agent_fleet.execution.setting import Setting, place_of, secrets_in
+from agent_fleet.execution.site import Site
+from agent_fleet.execution.walk import Walk
+
+LONGEST_RETRY_S = 2_592_000.0
+"""Seconds: a usage limit that resets later than a month is told as a month."""
+
+_OUTCOMES = {
+    Reason.CANCELLED: Outcome.CANCELLED,
+    Reason.RUN_TIMEOUT: Outcome.TIMED_OUT,
+    Reason.STALLED: Outcome.TIMED_OUT,
+}
+
+
+async def carry_out(
+    machine: Machine,
+    grant: Grant,
+    adapter: Adapter,
+    *,
+    reporter: Reporter,
+    setting: Setting,
+    clock: Clock,
+    receipt_id: str,
+) -> Receipt | None:
+    """Carry out the attempt of `grant`, or go on with it wherever it is; the receipt to hand in.
+
+    None: the lease was lost, and nothing is to be handed in. Called again, also by another
+    process, it gives the same receipt, whose id is then the first call's, and sends what the log
+    still lacks. Cancelled, it leaves the run alive and all as it is. Raises Unavailable when the
+    machine or the fleet does not answer: call again, for a run may be going on.
+    """
+    directory = place_of(grant, setting, workspace="").directory
+    records = await recall(machine, directory)
+    view = None
+    if records.prepared is not None:
+        look = await run.inspect(machine, directory, stdout_offset=0, stderr_offset=0, limit=0)
+        view = None if look.state is RunState.ABSENT else look
+    heartbeat = Heartbeat(reporter, lease=grant.lease, clock=clock, self_stop=setting.self_stop)
+    if records.prepared is not None and view is not None and view.state is not RunState.STARTING:
+        base_sha = records.prepared.workspace.base_sha
+        heartbeat.tell("run", status="running", base_sha=base_sha)
+    site = Site(machine, clock, heartbeat, setting.poll_s, setting.patience_s)
+    logbook = Logbook(
+        site,
+        reporter,
+        secrets=secrets_in(adapter, setting),
+        most=grant.limits.output_bytes,
+        fresh=view is None,
+    )
+    draft = Receipt(
+        receipt_id=receipt_id,
+        task=grant.task,
+        attempt=grant.attempt,
+        outcome=Outcome.SUCCEEDED,
+        branch=grant.branch if grant.deliverable == "branch" else None,
+    )
+    walk = Walk(
+        site, grant, adapter, setting, logbook=logbook, records=records, view=view, draft=draft
+    )
+    async with heartbeat.beating(), logbook.writing():
+        try:
+            if records.concluded is not None:
+                await walk.recount()
+                await logbook.close(within_s=setting.patience_s)
+                receipt = records.concluded.receipt
+            else:
+                failure = await _walk(walk, heartbeat)
+                digest = await logbook.close(within_s=setting.patience_s)
+                receipt = _completed(replace(walk.draft, log=digest), failure, walk.survivors)
+                secrets = secrets_in(adapter, setting)
+                receipt = replace(receipt, summary=mask_text(receipt.summary, secrets))
+                # On a full disk it cannot be kept; handed in it can be.
+                with contextlib.suppress(AttemptFailed, Unavailable):
+                    await remember(machine, directory, Concluded(receipt))
+        except Halted:
+            if setting.self_stop:
+                await walk.abandon()
+            return None
+        await heartbeat.started()
+    return receipt
+
+
+async def tidy(machine: Machine, grant: Grant, setting: Setting) -> None:
+    """Remove an attempt's runs, once its receipt was taken; the workspace stays for revisions."""
+    await forget(machine, place_of(grant, setting, workspace="").directory)
+
+
+async def _walk(walk: Walk, heartbeat: Heartbeat) -> Failure | None:
+    """Why the attempt did not deliver. Raises Halted where it is lost."""
+    try:
+        await heartbeat.answered()
+        await walk.deliver()
+    except AttemptFailed as failed:
+        return Failure(failed.reason, failed.message, failed.retry_after_s)
+    except Halted as halted:
+        if halted.halt is Halt.LOST:
+            raise
+        return Failure(Reason.CANCELLED, "cancelled")
+    return None
+
+
+def _completed(draft: Receipt, failure: Failure | None, survivors: tuple[int, ...]) -> Receipt:
+    if failure is not None:
+        wait_s = failure.retry_after_s
+        draft = replace(
+            draft,
+            outcome=_OUTCOMES.get(failure.reason, Outcome.FAILED),
+            reason=failure.reason,
+            summary=failure.message,
+            retry_after_s=None if wait_s is None else min(max(wait_s, 0.0), LONGEST_RETRY_S),
+        )
+    left = f"processes outlived SIGKILL: {' '.join(map(str, survivors))}\n" if survivors else ""
+    return replace(draft, summary=clean(left + draft.summary, SUMMARY_LIMIT))
