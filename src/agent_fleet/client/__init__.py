@@ -5,6 +5,6 @@ address and a token, and used as asynchronous context managers. Imports core onl
 """
 
 from agent_fleet.client.agent import AgentClient
-from agent_fleet.client.fleet import FleetClient, LogPart
+from agent_fleet.client.fleet import FleetClient, Until
 
-__all__ = ["AgentClient", "FleetClient", "LogPart"]
+__all__ = ["AgentClient", "FleetClient", "Until"]

@@ -21,7 +21,7 @@ from agent_fleet.core.messages import (
     StatusReport,
     TaskDetail,
 )
-from agent_fleet.core.model import Grant, Receipt
+from agent_fleet.core.model import Receipt
 
 _API = "/api/v1"
 _PIECE = 1024 * 1024
@@ -52,10 +52,8 @@ class AgentClient:
     async def close(self) -> None:
         await self._connection.close()
 
-    async def dequeue(
-        self, request: DequeueRequest, *, key: str | None = None
-    ) -> tuple[Grant, ...]:
-        """Grants, or none after `wait_s`. The same `key` gets the same grants while they live."""
+    async def dequeue(self, request: DequeueRequest, *, key: str | None = None) -> DequeueAnswer:
+        """Grants, none after `wait_s` without work. The same `key` gets the same grants while they live."""
         answer = await self._connection.send(
             "POST",
             f"{_API}/tasks/dequeue",
@@ -64,9 +62,9 @@ class AgentClient:
             wait_s=request.wait_s,
         )
         if answer.status == 204:
-            return ()
+            return DequeueAnswer(grants=())
         try:
-            return msgspec.json.decode(answer.content, type=DequeueAnswer).grants
+            return msgspec.json.decode(answer.content, type=DequeueAnswer)
         except msgspec.DecodeError as error:
             raise FleetError(f"the server's grants cannot be read: {error}") from None
 
@@ -106,7 +104,7 @@ class AgentClient:
             ReceiptAnswer, "POST", f"{_API}/receipts", body=receipt, wait_s=_GIT_S
         )
 
-    async def show(self, task: int) -> TaskDetail:
+    async def task(self, task: int) -> TaskDetail:
         """A task of which the agent held an attempt."""
         return await self._connection.ask(TaskDetail, "GET", f"{_API}/tasks/{task}")
 

@@ -7,8 +7,6 @@ from types import TracebackType
 from typing import Literal, Self
 from uuid import uuid4
 
-import msgspec
-
 from agent_fleet.client.connection import Connection
 from agent_fleet.core.errors import Unavailable
 from agent_fleet.core.lifecycle import ENDED, SETTLED
@@ -41,13 +39,6 @@ _PATIENCE_S = 60.0
 _PAGE = 200
 
 Until = Literal["changed", "settled", "ended"]
-
-
-class LogPart(msgspec.Struct, frozen=True):
-    """A part of a log, and how many bytes of it are known altogether."""
-
-    data: bytes
-    size: int
 
 
 class FleetClient:
@@ -110,7 +101,7 @@ class FleetClient:
             params["before"] = before
         return await self._connection.ask(TaskPage, "GET", f"{_API}/tasks", params=params)
 
-    async def show(self, task: int, *, wait_s: float = 0.0, until: Until = "changed") -> TaskDetail:
+    async def task(self, task: int, *, wait_s: float = 0.0, until: Until = "changed") -> TaskDetail:
         """The task; with `wait_s` (50 at most), as soon as it is so far, or after that time."""
         return await self._connection.ask(
             TaskDetail,
@@ -120,17 +111,14 @@ class FleetClient:
             wait_s=wait_s,
         )
 
-    async def wait(
-        self, task: int, *, until: Literal["settled", "ended"], timeout_s: float | None = None
-    ) -> TaskDetail:
-        """The task once it is settled or ended, or as it is after `timeout_s`.
+    async def wait(self, task: int, *, until: Until, timeout_s: float | None = None) -> TaskDetail:
+        """The task once it has changed, settled or ended, or as it is after `timeout_s`.
 
         A server that restarts meanwhile is waited for, a minute at most.
         """
-        there = SETTLED if until == "settled" else ENDED
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        detail = await self.show(task)
-        while detail.task.status not in there:
+        first = detail = await self.task(task)
+        while not _is_there(detail, until=until, since=first):
             left = _LONGEST_WAIT_S if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 break
@@ -181,7 +169,7 @@ class FleetClient:
 
     # -- what came of them -----------------------------------------------------------------------
 
-    async def events(
+    async def event_page(
         self, *, after: int = 0, task: int | None = None, limit: int = _PAGE
     ) -> EventPage:
         """What happened in the fleet, or to one task, from behind the cursor `after`."""
@@ -189,15 +177,18 @@ class FleetClient:
         params = {"after": after, "limit": limit}
         return await self._connection.ask(EventPage, "GET", path, params=params)
 
-    async def all_events(self, *, after: int = 0, task: int | None = None) -> AsyncGenerator[Event]:
-        """All events up to now, page by page; the last one's id is the cursor to go on from."""
+    async def events(self, *, after: int = 0, task: int | None = None) -> AsyncGenerator[Event]:
+        """Events from behind the cursor `after`, each once and in order, and new ones for ever.
+
+        An event's id is the cursor to go on from.
+        """
         while True:
-            page = await self.events(after=after, task=task)
+            page = await self.event_page(after=after, task=task)
             for event in page.events:
+                after = event.id
                 yield event
             if len(page.events) < _PAGE:
-                return
-            after = page.events[-1].id
+                await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def receipts(self, task: int) -> tuple[ReceiptAnswer, ...]:
         """Everything that was handed in for the task, in the order of arrival."""
@@ -208,24 +199,20 @@ class FleetClient:
         """One receipt, as it was handed in."""
         return await self._connection.ask(ReceiptAnswer, "GET", f"{_API}/receipts/{receipt_id}")
 
-    async def read_log(self, task: int, attempt: int, *, start: int = 0) -> LogPart:
-        """The log from byte `start` on, 4 MiB of it at most; LogGap beyond its end."""
-        answer = await self._connection.send(
-            "GET",
-            f"{_API}/tasks/{task}/attempts/{attempt}/log",
-            headers={"Range": f"bytes={start}-"},
-        )
-        size = answer.headers.get("content-range", "").rpartition("/")[2]
-        return LogPart(answer.content, int(size) if size.isdigit() else start)
+    async def read_log(self, task: int, attempt: int, *, start: int = 0) -> bytes:
+        """The log from byte `start` on, 4 MiB of it at most; LogGap from beyond its end."""
+        path = f"{_API}/tasks/{task}/attempts/{attempt}/log"
+        headers = {"Range": f"bytes={start}-"}
+        return (await self._connection.send("GET", path, headers=headers)).content
 
     async def follow_log(self, task: int, attempt: int, *, start: int = 0) -> AsyncGenerator[bytes]:
         """The log from byte `start` as it grows, until the attempt has ended and all was read."""
         ended = False
         while True:
-            part = await self.read_log(task, attempt, start=start)
-            if part.data:
-                start += len(part.data)
-                yield part.data
+            data = await self.read_log(task, attempt, start=start)
+            if data:
+                start += len(data)
+                yield data
             elif ended:
                 return
             else:
@@ -241,7 +228,7 @@ class FleetClient:
         while True:
             asked = time.monotonic()
             try:
-                detail = await self.show(task, wait_s=wait_s, until=until)
+                detail = await self.task(task, wait_s=wait_s, until=until)
             except Unavailable:
                 if time.monotonic() - began > _PATIENCE_S:
                     raise
@@ -276,3 +263,13 @@ class FleetClient:
     async def revoke_token(self, prefix: str) -> None:
         """Holds from the next request; a second time changes nothing."""
         await self._connection.send("DELETE", f"{_API}/tokens/{prefix}")
+
+
+def _is_there(detail: TaskDetail, *, until: Until, since: TaskDetail) -> bool:
+    match until:
+        case "changed":
+            return detail.task.revision != since.task.revision
+        case "settled":
+            return detail.task.status in SETTLED
+        case "ended":
+            return detail.task.status in ENDED
