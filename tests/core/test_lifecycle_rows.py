@@ -328,3 +328,15 @@ def test_an_older_reading_says_nothing() -> None:
     older = replace(state.task.view, version=state.task.view.version - 1, head="9" * 40)
 
     assert lifecycle.apply_view(state, older, now=EPOCH, actor="reconciler") == ()
+
+
+def test_a_pull_request_of_a_head_that_was_sent_back_does_not_end_its_revision() -> None:
+    revision = (*DELIVERED, "request changes", "grant", "start")
+
+    assert after(*revision, "see: ready").task.status is TaskStatus.RUNNING
+
+
+def test_a_revision_that_is_asked_for_twice_counts_once() -> None:
+    state = after(*SENT_BACK, "grant", "release", "see: closed", "see: ready", "grant")
+
+    assert state.task.review_count == 1
