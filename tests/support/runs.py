@@ -97,6 +97,18 @@ def lives(pid: int) -> bool:
     return stat.rpartition(") ")[2][0] not in "ZX"
 
 
+def bearers(mark: str) -> list[int]:
+    """The processes that bear the mark of a run in their environment."""
+    found: list[int] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{run.MARK}={mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
 def children(pid: int) -> list[int]:
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in text.split()]

@@ -36,6 +36,7 @@ if os.fork() == 0:
         signal.signal(getattr(signal, "SIG" + name), signal.SIG_DFL)
     os.execvp(sys.argv[1], sys.argv[1:])
 ' "$@" ;;
-    bash) bash -mc '"$@" &' bash "$@" ;;
+    # Not bash -m: without a terminal that switches job control off again.
+    bash) bash -c 'set -m; "$@" &' bash "$@" ;;
     esac </dev/null >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
 }
