@@ -16,14 +16,14 @@ from agent_fleet.adapters.report import SUMMARY_LIMIT, clean
 from agent_fleet.clock import Clock
 from agent_fleet.core.errors import AttemptFailed, Unavailable
 from agent_fleet.core.faults import Reason
-from agent_fleet.core.model import Grant, Outcome, Receipt
+from agent_fleet.core.model import Grant, LogDigest, Outcome, Receipt
 from agent_fleet.execution import run
 from agent_fleet.execution.heartbeat import Halt, Halted, Heartbeat, Reporter
 from agent_fleet.execution.logbook import Logbook
 from agent_fleet.execution.machine import Machine
 from agent_fleet.execution.masking import mask_text
 from agent_fleet.execution.records import Concluded, forget, recall, remember
-from agent_fleet.execution.run import RunState
+from agent_fleet.execution.run import RunState, RunView
 from agent_fleet.execution.setting import Setting, place_of, secrets_in
 from agent_fleet.execution.site import Site
 from agent_fleet.execution.walk import Walk
@@ -47,29 +47,30 @@ async def carry_out(
     setting: Setting,
     clock: Clock,
     receipt_id: str,
+    self_stop: bool = False,
 ) -> Receipt | None:
     """Carry out the attempt of `grant`, or go on with it wherever it is; the receipt to hand in.
 
-    None: the lease was lost, and nothing is to be handed in. Called again, also by another
-    process, it gives the same receipt, whose id is then the first call's, and sends what the log
-    still lacks. Cancelled, it leaves the run alive and all as it is. Raises Unavailable when the
-    machine or the fleet does not answer: call again, for a run may be going on.
+    None: the lease was lost, and nothing is to be handed in. With `self_stop` (http_pull) the run
+    is then ended, before the lease can have expired; without (ssh_cli) it goes on, another's.
+    Called again, also by another process, it gives the same receipt, whose id is then the first
+    call's, and sends what the log still lacks. Cancelled, it leaves the run alive and all as it
+    is. Raises Unavailable when the machine or the fleet does not answer: call again, for a run may
+    be going on.
     """
     directory = place_of(grant, setting, workspace="").directory
     records = await recall(machine, directory)
-    view = None
-    if records.prepared is not None:
-        look = await run.inspect(machine, directory, stdout_offset=0, stderr_offset=0, limit=0)
-        view = None if look.state is RunState.ABSENT else look
-    heartbeat = Heartbeat(reporter, lease=grant.lease, clock=clock, self_stop=setting.self_stop)
+    view = await _look(machine, directory) if records.prepared is not None else None
+    heartbeat = Heartbeat(reporter, lease=grant.lease, clock=clock, self_stop=self_stop)
     if records.prepared is not None and view is not None and view.state is not RunState.STARTING:
         base_sha = records.prepared.workspace.base_sha
         heartbeat.tell("run", status="running", base_sha=base_sha)
     site = Site(machine, clock, heartbeat, setting.poll_s, setting.patience_s)
+    secrets = secrets_in(adapter, setting)
     logbook = Logbook(
         site,
         reporter,
-        secrets=secrets_in(adapter, setting),
+        secrets=secrets,
         most=grant.limits.output_bytes,
         fresh=view is None,
     )
@@ -86,20 +87,18 @@ async def carry_out(
     async with heartbeat.beating(), logbook.writing():
         try:
             if records.concluded is not None:
+                receipt = records.concluded.receipt
                 await walk.recount()
                 await logbook.close(within_s=setting.patience_s)
-                receipt = records.concluded.receipt
             else:
                 failure = await _walk(walk, heartbeat)
                 digest = await logbook.close(within_s=setting.patience_s)
-                receipt = _completed(replace(walk.draft, log=digest), failure, walk.survivors)
-                secrets = secrets_in(adapter, setting)
-                receipt = replace(receipt, summary=mask_text(receipt.summary, secrets))
+                receipt = _completed(walk, failure, digest, secrets=secrets)
                 # On a full disk it cannot be kept; handed in it can be.
                 with contextlib.suppress(AttemptFailed, Unavailable):
                     await remember(machine, directory, Concluded(receipt))
         except Halted:
-            if setting.self_stop:
+            if self_stop:
                 await walk.abandon()
             return None
         await heartbeat.started()
@@ -107,8 +106,19 @@ async def carry_out(
 
 
 async def tidy(machine: Machine, grant: Grant, setting: Setting) -> None:
-    """Remove an attempt's runs, once its receipt was taken; the workspace stays for revisions."""
-    await forget(machine, place_of(grant, setting, workspace="").directory)
+    """Remove an attempt's runs, once its receipt was taken; the workspace stays for revisions.
+
+    A run that is alive is somebody else's by now, and is left to them.
+    """
+    directory = place_of(grant, setting, workspace="").directory
+    view = await _look(machine, directory)
+    if view is None or view.state is not RunState.RUNNING:
+        await forget(machine, directory)
+
+
+async def _look(machine: Machine, directory: str) -> RunView | None:
+    view = await run.inspect(machine, directory, stdout_offset=0, stderr_offset=0, limit=0)
+    return None if view.state is RunState.ABSENT else view
 
 
 async def _walk(walk: Walk, heartbeat: Heartbeat) -> Failure | None:
@@ -125,15 +135,21 @@ async def _walk(walk: Walk, heartbeat: Heartbeat) -> Failure | None:
     return None
 
 
-def _completed(draft: Receipt, failure: Failure | None, survivors: tuple[int, ...]) -> Receipt:
+def _completed(
+    walk: Walk, failure: Failure | None, digest: LogDigest, *, secrets: tuple[bytes, ...]
+) -> Receipt:
+    receipt = replace(walk.draft, log=digest)
     if failure is not None:
         wait_s = failure.retry_after_s
-        draft = replace(
-            draft,
+        receipt = replace(
+            receipt,
             outcome=_OUTCOMES.get(failure.reason, Outcome.FAILED),
             reason=failure.reason,
             summary=failure.message,
             retry_after_s=None if wait_s is None else min(max(wait_s, 0.0), LONGEST_RETRY_S),
         )
-    left = f"processes outlived SIGKILL: {' '.join(map(str, survivors))}\n" if survivors else ""
-    return replace(draft, summary=clean(left + draft.summary, SUMMARY_LIMIT))
+    summary = mask_text(receipt.summary, secrets)
+    if walk.survivors:
+        pids = " ".join(map(str, walk.survivors))
+        summary = f"processes outlived SIGKILL: {pids}\n{summary}"
+    return replace(receipt, summary=clean(summary, SUMMARY_LIMIT))

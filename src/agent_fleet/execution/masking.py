@@ -12,8 +12,13 @@ from collections.abc import Iterable, Mapping
 SHORTEST = 6
 """Bytes of the shortest secret that is masked: a shorter one would blank out ordinary words."""
 
-_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
+_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _IN_ADDRESS = re.compile(r"://[^/@\s:]*:([^/@\s]+)@")
+
+
+def looks_secret(name: str) -> bool:
+    """Whether the value of a variable of that name is to be kept from most eyes."""
+    return _NAME.search(name) is not None
 
 
 def secrets_of(variables: Mapping[str, str], *others: str) -> tuple[bytes, ...]:
@@ -21,7 +26,7 @@ def secrets_of(variables: Mapping[str, str], *others: str) -> tuple[bytes, ...]:
 
     The longest first; each in its forms.
     """
-    values = {value for name, value in variables.items() if _NAME.search(name)}
+    values = {value for name, value in variables.items() if looks_secret(name)}
     values |= {found for value in variables.values() for found in _IN_ADDRESS.findall(value)}
     values |= set(others)
     forms: set[bytes] = set()
