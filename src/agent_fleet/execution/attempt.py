@@ -47,7 +47,6 @@ async def carry_out(
     setting: Setting,
     clock: Clock,
     receipt_id: str,
-    self_stop: bool = False,
 ) -> Receipt | None:
     """Carry out the attempt of `grant`, or go on with it wherever it is; the receipt to hand in.
 
@@ -61,7 +60,7 @@ async def carry_out(
     directory = place_of(grant, setting, workspace="").directory
     records = await recall(machine, directory)
     view = await _look(machine, directory) if records.prepared is not None else None
-    heartbeat = Heartbeat(reporter, lease=grant.lease, clock=clock, self_stop=self_stop)
+    heartbeat = Heartbeat(reporter, lease=grant.lease, clock=clock, self_stop=setting.self_stop)
     if records.prepared is not None and view is not None and view.state is not RunState.STARTING:
         base_sha = records.prepared.workspace.base_sha
         heartbeat.tell("run", status="running", base_sha=base_sha)
@@ -98,7 +97,7 @@ async def carry_out(
                 with contextlib.suppress(AttemptFailed, Unavailable):
                     await remember(machine, directory, Concluded(receipt))
         except Halted:
-            if self_stop:
+            if setting.self_stop:
                 await walk.abandon()
             return None
         await heartbeat.started()

@@ -16,17 +16,12 @@ _NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _IN_ADDRESS = re.compile(r"://[^/@\s:]*:([^/@\s]+)@")
 
 
-def looks_secret(name: str) -> bool:
-    """Whether the value of a variable of that name is to be kept from most eyes."""
-    return _NAME.search(name) is not None
-
-
 def secrets_of(variables: Mapping[str, str], *others: str) -> tuple[bytes, ...]:
     """What is to be masked: values of variables that look secret, passwords in addresses, `others`.
 
     The longest first; each in its forms.
     """
-    values = {value for name, value in variables.items() if looks_secret(name)}
+    values = {value for name, value in variables.items() if _NAME.search(name)}
     values |= {found for value in variables.values() for found in _IN_ADDRESS.findall(value)}
     values |= set(others)
     forms: set[bytes] = set()

@@ -22,10 +22,9 @@ from agent_fleet.execution.records import Judged, Prepared, Records, remember
 from agent_fleet.execution.run import Graces, RunSpec, RunState, RunView
 from agent_fleet.execution.setting import (
     Setting,
-    base_environment,
-    cli_environment,
     place_of,
     secrets_in,
+    variables_of,
 )
 from agent_fleet.execution.site import Site, insist
 from agent_fleet.execution.validation import validate
@@ -158,7 +157,7 @@ class Walk:
             directory=place.directory,
             argv=command.argv,
             cwd=workspace.path,
-            env=cli_environment(self._adapter, self._setting),
+            env={**self._setting.environment, **variables_of(self._adapter, self._setting)},
             stdin=command.stdin,
             mark=place.mark,
         )
@@ -203,7 +202,7 @@ class Walk:
             site,
             self._place(workspace.path),
             self._grant.validation,
-            environment=base_environment(self._setting),
+            environment=self._setting.environment,
             bounds=Bounds(self._setting.start_s, limits.validation_s, limits.output_bytes),
             logbook=self._logbook,
             secrets=secrets_in(self._adapter, self._setting),
