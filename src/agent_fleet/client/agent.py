@@ -53,7 +53,7 @@ class AgentClient:
         await self._connection.close()
 
     async def dequeue(self, request: DequeueRequest, *, key: str | None = None) -> DequeueAnswer:
-        """Grants, none after `wait_s` without work. The same `key` gets the same grants while they live."""
+        """Grants, or none after `wait_s`. The same `key` gets the same grants while they live."""
         answer = await self._connection.send(
             "POST",
             f"{_API}/tasks/dequeue",

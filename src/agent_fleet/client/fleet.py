@@ -117,12 +117,14 @@ class FleetClient:
         A server that restarts meanwhile is waited for, a minute at most.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        # The server compares with what it finds when it is asked: a change just before is missed.
+        longest = _LOOK_AGAIN_S if until == "changed" else _LONGEST_WAIT_S
         first = detail = await self.task(task)
         while not _is_there(detail, until=until, since=first):
-            left = _LONGEST_WAIT_S if deadline is None else deadline - time.monotonic()
+            left = longest if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 break
-            detail = await self._look(task, wait_s=min(left, _LONGEST_WAIT_S), until=until)
+            detail = await self._look(task, wait_s=min(left, longest), until=until)
         return detail
 
     async def why(self, task: int) -> WhyAnswer:
