@@ -9,7 +9,7 @@ from agent_fleet.core.errors import Conflict, NotFound
 from agent_fleet.store.evidence import LogGap
 from agent_fleet.store.store import Store
 from tests.store import steps
-from tests.support.stores import opened, two_opened
+from tests.support.stores import opened, reopened, two_opened
 
 WHOLE = bytes(range(256)) * 4
 
@@ -91,15 +91,15 @@ async def test_many_that_send_the_same_log_at_once_leave_it_once(engine: str, tm
         assert await _read(stores[0]) == WHOLE[:107]
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     pieces=st.lists(st.tuples(st.integers(0, 1100), st.integers(0, 400)), max_size=12),
     ranges=st.lists(st.tuples(st.integers(0, 1100), st.integers(0, 1100)), min_size=1),
 )
 async def test_whatever_is_sent_again_or_out_of_order_the_log_is_a_prefix(
-    engine: str, tmp_path: Path, pieces: list[tuple[int, int]], ranges: list[tuple[int, int]]
+    url: str, pieces: list[tuple[int, int]], ranges: list[tuple[int, int]]
 ):
-    async with opened(engine, tmp_path) as store:
+    async with reopened(url) as store:
         task = (await steps.started(store)).task
         known = 0
         for start, length in pieces:

@@ -10,7 +10,7 @@ from agent_fleet.core.errors import NotFound
 from agent_fleet.core.model import Mode, TaskStatus, Transport
 from agent_fleet.store.store import Store
 from tests.store import steps
-from tests.support.stores import opened, two_opened
+from tests.support.stores import opened, reopened, two_opened
 from tests.support.tasks import SUBMITTED
 
 ANY = (Mode.SSH_CLI, Mode.HTTP_PULL, Mode.EITHER)
@@ -50,10 +50,10 @@ async def test_the_stored_events_replay_to_the_stored_state(engine: str, tmp_pat
     ]  # fmt: skip
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(min_size=1))
-async def test_any_text_survives(engine: str, tmp_path: Path, text: str):
-    async with opened(engine, tmp_path) as store:
+async def test_any_text_survives(url: str, text: str):
+    async with reopened(url) as store:
         attempt = await steps.started(store, title=text, goal=f"{text}\x00")
         async with store.transaction() as tx:
             state = await tx.work.state(attempt.task)

@@ -15,7 +15,7 @@ from agent_fleet.store.store import Store, Transaction
 from tests.store import steps
 from tests.support import postgres
 from tests.support.parts import ROOT
-from tests.support.stores import database, opened, reopened, two_opened
+from tests.support.stores import migrated, opened, reopened, two_opened
 from tests.support.tasks import new_task
 
 IS_KILLED_IN_THE_MIDDLE = """
@@ -66,23 +66,22 @@ async def test_what_is_committed_is_told_with_the_numbers_of_its_events(
 
 
 async def test_a_killed_writer_leaves_nothing(engine: str, tmp_path: Path):
-    with database(engine, tmp_path) as url:
-        async with reopened(url) as store:
-            with subprocess.Popen(
-                [sys.executable, "-c", IS_KILLED_IN_THE_MIDDLE, url],
-                cwd=ROOT,
-                env=os.environ | {"PYTHONPATH": "src:."},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            ) as writer:
-                assert writer.stdout is not None
-                line = writer.stdout.readline()
-                writer.send_signal(signal.SIGKILL)
+    async with migrated(engine, tmp_path) as url, reopened(url) as store:
+        with subprocess.Popen(
+            [sys.executable, "-c", IS_KILLED_IN_THE_MIDDLE, url],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": "src:."},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as writer:
+            assert writer.stdout is not None
+            line = writer.stdout.readline()
+            writer.send_signal(signal.SIGKILL)
 
-            assert line == "written, not committed\n"
-            assert await _left(store) == ([], [], [])
-            await steps.started(store)
+        assert line == "written, not committed\n"
+        assert await _left(store) == ([], [], [])
+        await steps.started(store)
 
 
 async def test_a_reader_sees_one_state_and_waits_for_no_writer(engine: str, tmp_path: Path):
@@ -103,7 +102,7 @@ async def test_a_reader_sees_one_state_and_waits_for_no_writer(engine: str, tmp_
         assert [event.verb for event in events] == ["submit"]
 
 
-@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13, 21, 34, 55])
+@pytest.mark.parametrize("turns", [0, 1, 3, 8, 21, 55])
 async def test_a_transaction_cancelled_anywhere_leaves_the_store_usable(
     engine: str, turns: int, tmp_path: Path
 ):

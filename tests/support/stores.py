@@ -1,14 +1,24 @@
-"""Real databases of both engines, empty and gone after the test."""
+"""Real databases of both engines, gone after the test.
 
+Migrating takes longer than most tests: `opened` copies a database that was migrated once.
+"""
+
+import secrets
+import tempfile
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from agent_fleet.clock import Clock, SystemClock
+from agent_fleet.store.address import connect
+from agent_fleet.store.migrate import migrate
 from agent_fleet.store.store import Store
 from tests.support import postgres
 
 ENGINES = ("sqlite", "postgres")
+
+_migrated_file: bytes | None = None
+_migrated_database: str | None = None
 
 
 @contextmanager
@@ -25,11 +35,39 @@ def database(engine: str, directory: Path) -> Iterator[str]:
 
 
 @asynccontextmanager
+async def migrated(engine: str, directory: Path) -> AsyncGenerator[str]:
+    """The address of a new database that has the schema, and no row yet."""
+    if engine == "sqlite":
+        file = directory / "fleet.db"
+        file.write_bytes(await _file())
+        yield f"sqlite:///{file}"
+        return
+    name = f"fleet_{secrets.token_hex(6)}"
+    template = await _database()
+    postgres.server().execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    url = postgres.server().url(name)
+    try:
+        yield url
+    finally:
+        postgres.drop_database(url)
+
+
+@asynccontextmanager
 async def opened(engine: str, tmp_path: Path, clock: Clock | None = None) -> AsyncGenerator[Store]:
     """A store on a new database, closed at the end; `clock` is SQLite's, the machine's if None."""
-    with database(engine, tmp_path) as url:
-        async with reopened(url, clock) as store:
-            yield store
+    async with migrated(engine, tmp_path) as url, reopened(url, clock) as store:
+        yield store
+
+
+@asynccontextmanager
+async def two_opened(engine: str, tmp_path: Path) -> AsyncGenerator[tuple[Store, Store]]:
+    """Two stores on one new database: two orchestrators."""
+    async with (
+        migrated(engine, tmp_path) as url,
+        reopened(url) as first,
+        reopened(url) as second,
+    ):
+        yield first, second
 
 
 @asynccontextmanager
@@ -42,9 +80,30 @@ async def reopened(url: str, clock: Clock | None = None) -> AsyncGenerator[Store
         await store.close()
 
 
-@asynccontextmanager
-async def two_opened(engine: str, tmp_path: Path) -> AsyncGenerator[tuple[Store, Store]]:
-    """Two stores on one new database: two orchestrators."""
-    with database(engine, tmp_path) as url:
-        async with reopened(url) as first, reopened(url) as second:
-            yield first, second
+async def _file() -> bytes:
+    global _migrated_file  # noqa: PLW0603 - made once per process
+    if _migrated_file is None:
+        with tempfile.TemporaryDirectory() as directory:
+            file = Path(directory) / "fleet.db"
+            await _migrate(f"sqlite:///{file}")
+            _migrated_file = file.read_bytes()
+    return _migrated_file
+
+
+async def _database() -> str:
+    """The name of a database that goes with the server."""
+    global _migrated_database  # noqa: PLW0603 - see above
+    if _migrated_database is None:
+        url = postgres.fresh_database()
+        await _migrate(url)
+        _migrated_database = url.rpartition("/")[2]
+    return _migrated_database
+
+
+async def _migrate(url: str) -> None:
+    empty = connect(url, clock=SystemClock(), create=True)
+    try:
+        async with empty.writing() as connection:
+            await connection.run_sync(migrate)
+    finally:
+        await empty.engine.dispose()
