@@ -21,11 +21,13 @@ from agent_fleet.adapters import Adapter
 from agent_fleet.clock import SystemClock
 from agent_fleet.config import Config, base_environment, named_environment, refuse_exposed
 from agent_fleet.core.errors import Conflict
+from agent_fleet.core.lifecycle import Backoff
+from agent_fleet.core.model import Credentials
 from agent_fleet.core.registry import Host
-from agent_fleet.execution.attempt import Setting
 from agent_fleet.execution.local import LocalMachine
+from agent_fleet.execution.setting import Setting
 from agent_fleet.fleet import Fleet, RepoRules, Rules
-from agent_fleet.forges.forge import Credentials, Forge
+from agent_fleet.forges.forge import Forge
 from agent_fleet.forges.git import GitForge
 from agent_fleet.loops.dispatcher import Dispatcher
 from agent_fleet.loops.follower import Follower
@@ -47,6 +49,7 @@ REQUESTS_END_S = 5
 def run(config: Config) -> None:
     """Serves until SIGTERM or SIGINT. Raises InvalidInput, Conflict or Unavailable if it cannot."""
     refuse_exposed(config)
+    make_state_dir(config)
     with _alone(config.server.state_dir):
         asyncio.run(_run(config))
 
@@ -55,6 +58,7 @@ def run(config: Config) -> None:
 async def opened(config: Config) -> AsyncGenerator[Fleet, None]:
     """The fleet of a configuration, without its loops and its server."""
     clock = SystemClock()
+    make_state_dir(config)
     store = await Store.open(config.database_url, clock=clock)
     try:
         yield await Fleet.open(
@@ -62,6 +66,11 @@ async def opened(config: Config) -> AsyncGenerator[Fleet, None]:
         )
     finally:
         await store.close()
+
+
+def make_state_dir(config: Config) -> None:
+    """The state directory, for this user alone."""
+    config.server.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 async def _run(config: Config) -> None:
@@ -87,9 +96,12 @@ async def _run(config: Config) -> None:
 async def _working(config: Config, fleet: Fleet) -> AsyncGenerator[None, None]:
     """The loops at work, and the runs of a former self followed again."""
     clock = SystemClock()
-    places, settings = make_places(config)
+    places = make_places(config)
     await fleet.registry.declare_hosts(tuple(place.declared for place in places.values()))
-    follower = Follower(fleet, places, adapters=config.adapters, settings=settings, clock=clock)
+    credentials = make_credentials(config)
+    follower = Follower(
+        fleet, places, adapters=config.adapters, credentials=credentials, clock=clock
+    )
     loops = (
         Prober(fleet, places, adapters=config.adapters, clock=clock),
         Dispatcher(fleet, follower),
@@ -121,6 +133,7 @@ def make_rules(config: Config) -> Rules:
         max_attempts=defaults.max_attempts,
         run_limit_s=float(defaults.run_limit),
         silence_limit_s=float(defaults.silence_limit),
+        backoff=Backoff(first_s=float(defaults.backoff)),
         retry=defaults.retry,
         lease_ttl=timedelta(seconds=float(config.lease.ttl)),
         identity=config.git.identity,
@@ -128,9 +141,9 @@ def make_rules(config: Config) -> Rules:
             name: RepoRules(
                 name=name,
                 forge=name.partition("/")[0],
-                url=repo.url,
-                base=repo.base,
-                validation=repo.validation,
+                url=str(repo.url),
+                base=str(repo.base),
+                validation=tuple(str(command) for command in repo.validation),
                 commit=repo.commit,
                 adapter=repo.adapter,
             )
@@ -143,19 +156,29 @@ def make_forges(config: Config) -> Mapping[str, Forge]:
     """The forges by name; each keeps its copies of repositories in the state directory."""
     environ = base_environment()
     forges: dict[str, Forge] = {}
-    for name, settings in config.forges.items():
-        given = settings.credentials
-        credentials = given and Credentials(username=given.username, token=given.token)
+    credentials = make_credentials(config)
+    for name in config.forges:
         forges[name] = GitForge(
-            config.server.state_dir / "mirrors" / name, environ=environ, credentials=credentials
+            config.server.state_dir / "mirrors" / name,
+            environ=environ,
+            credentials=credentials.get(name),
         )
     return forges
 
 
-def make_places(config: Config) -> tuple[dict[str, Place], dict[str, Setting]]:
+def make_credentials(config: Config) -> dict[str, Credentials]:
+    """What opens each forge that has credentials in the configuration."""
+    return {
+        name: Credentials(username=given.username, token=given.token)
+        for name, settings in config.forges.items()
+        if (given := settings.credentials) is not None
+    }
+
+
+def make_places(config: Config) -> dict[str, Place]:
     """The hosts of this orchestrator, each with what runs there are given."""
     if config.local is None:
-        return {}, {}
+        return {}
     base = base_environment(path=[str(path) for path in config.local.path])
     host = Host(
         name="local",
@@ -165,8 +188,10 @@ def make_places(config: Config) -> tuple[dict[str, Place], dict[str, Setting]]:
     )
     root = str(config.local.root)
     machine = LocalMachine("local", environment=base)
-    setting = Setting(root=root, environment=base | _wanted(config.adapters), credentials=None)
-    return {"local": Place(host, machine, root)}, {"local": setting}
+    setting = Setting(
+        root=root, environment=base, passable=_wanted(config.adapters), self_stop=False
+    )
+    return {"local": Place(host, machine, setting)}
 
 
 def _wanted(adapters: Mapping[str, Adapter]) -> dict[str, str]:
@@ -205,7 +230,6 @@ def _server(config: Config, fleet: Fleet) -> _Server:
 @contextmanager
 def _alone(state_dir: Path) -> Generator[None, None, None]:
     """One orchestrator in a state directory; the lock goes with the process, however that ends."""
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

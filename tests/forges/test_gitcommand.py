@@ -13,7 +13,8 @@ from typing import ClassVar
 import pytest
 
 from agent_fleet.core.errors import Unavailable
-from agent_fleet.forges.forge import Credentials, RepoRef
+from agent_fleet.core.model import Credentials
+from agent_fleet.forges.forge import RepoRef
 from agent_fleet.forges.git import GitForge
 from agent_fleet.forges.gitcommand import Git
 from tests.forges.remote import Remote, clean_environ

@@ -20,10 +20,12 @@ from agent_fleet.clock import Clock, SystemClock, new_id
 from agent_fleet.core.errors import FleetError, Unavailable
 from agent_fleet.core.messages import DequeueRequest
 from agent_fleet.core.model import Grant
-from agent_fleet.execution.attempt import Setting, carry_out, end_strays, tidy
+from agent_fleet.execution.attempt import carry_out, tidy
 from agent_fleet.execution.local import LocalMachine
 from agent_fleet.execution.machine import Machine
 from agent_fleet.execution.probe import find_versions
+from agent_fleet.execution.setting import Setting
+from agent_fleet.execution.strays import end_strays
 
 log = structlog.get_logger()
 
@@ -36,7 +38,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What the worker is told at its start.
 
     `adapters` are those that it offers where their CLI is found; `environment` is what all
-    commands see, `secrets` what adapters are given besides, by name.
+    commands see, `passable` what an adapter may name for its CLI besides.
     """
 
     url: str
@@ -45,7 +47,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     adapters: Mapping[str, Adapter]
     environment: Mapping[str, str]
-    secrets: Mapping[str, str]
+    passable: Mapping[str, str]
 
 
 def run(options: Options) -> None:
@@ -57,8 +59,9 @@ async def _run(options: Options) -> None:
     machine = LocalMachine("agent", environment=options.environment)
     setting = Setting(
         root=str(options.root),
-        environment={**options.environment, **options.secrets},
-        credentials=None,
+        environment=options.environment,
+        passable=options.passable,
+        self_stop=True,
     )
     commands = {name: adapter.version for name, adapter in options.adapters.items()}
     found = await find_versions(machine, commands)
@@ -168,7 +171,6 @@ class Worker:
                     setting=self._setting,
                     clock=self._clock,
                     receipt_id=new_id(),
-                    self_stop=True,
                 )
             except FleetError as error:
                 log.warning("attempt_interrupted", task=grant.task, error=error.message)

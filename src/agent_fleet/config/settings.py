@@ -90,6 +90,9 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
     silence_limit: Annotated[
         Duration, Between(1, _DAY_S), Meta(description="how long an attempt may be silent")
     ] = Duration(15 * _MINUTE_S)
+    backoff: Annotated[
+        Duration, Between(0.1, _HOUR_S), Meta(description="the pause after a first failure")
+    ] = Duration(10)
     retry: Annotated[Retry, Meta(description="after a lost attempt: never, unpushed or always")] = (
         "unpushed"
     )

@@ -293,6 +293,16 @@ class Lease(msgspec.Struct, frozen=True):
     heartbeat_s: float
 
 
+class Credentials(msgspec.Struct, frozen=True):
+    """What opens a repository over HTTPS. Never shown: its representation names the user only."""
+
+    username: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Credentials(username={self.username!r}, token=<hidden>)"
+
+
 class Identity(msgspec.Struct, frozen=True):
     """Who commits, where the agent did not."""
 

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from importlib.resources import files
 from urllib.parse import urlsplit
 
-from msgspec import Struct
-
 from agent_fleet.core.errors import InvalidInput
+from agent_fleet.core.model import Credentials
 
 MESSAGE_LIMIT = 600
 """Characters of Git's own message that are passed on."""
@@ -30,16 +29,6 @@ _COMPONENT = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*")
 _ADDRESS_REMEDY = (
     "write https://host/path, ssh://user@host/path, user@host:path, file:///path or /path"
 )
-
-
-class Credentials(Struct, frozen=True):
-    """What an http(s) remote is answered with. Other remotes are never shown it."""
-
-    username: str
-    token: str
-
-    def __repr__(self) -> str:
-        return f"Credentials(username={self.username!r}, token=…)"
 
 
 def check_url(url: str, *, path: str = "url") -> str:

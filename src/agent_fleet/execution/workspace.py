@@ -18,9 +18,8 @@ from msgspec import Struct
 
 from agent_fleet.core.errors import AttemptFailed, InvalidInput
 from agent_fleet.core.faults import Reason
-from agent_fleet.core.model import Grant, Identity
+from agent_fleet.core.model import Credentials, Grant, Identity
 from agent_fleet.execution.git import (
-    Credentials,
     cache_name,
     check_branch,
     check_url,

@@ -20,7 +20,7 @@ from agent_fleet.core.errors import (
     Superseded,
 )
 from agent_fleet.core.faults import Reason
-from agent_fleet.core.lifecycle import Change, State
+from agent_fleet.core.lifecycle import State
 from agent_fleet.core.messages import ReceiptAnswer, StatusAnswer, StatusReport
 from agent_fleet.core.model import (
     Attempt,
@@ -33,7 +33,7 @@ from agent_fleet.core.model import (
     Task,
     Transport,
 )
-from agent_fleet.fleet.context import Context
+from agent_fleet.fleet.context import Context, follow_up
 from agent_fleet.fleet.grants import describe
 from agent_fleet.fleet.penalties import has_alternative, pardon, place_of, punish
 from agent_fleet.fleet.sight import read_view
@@ -86,7 +86,7 @@ class Attempts:
                     actor=executor.name,
                 )
                 await tx.work.save(change)
-                await self._follow_up(tx, change)
+                await follow_up(tx, change.state, seen=None, actor=executor.name)
                 return StatusAnswer(directive="stop", lease=rules.lease)
             if report.status == "running" and current.status is AttemptStatus.GRANTED:
                 started = lifecycle.start(
@@ -167,6 +167,11 @@ class Attempts:
             current = lifecycle.own(state, attempt=grant.attempt, epoch=grant.epoch)
             _check_owner(executor, current)
             await self._fail(tx, state, current, reason=reason, message=message)
+
+    async def is_over(self, task: int, attempt: int) -> bool:
+        """Whether the attempt has ended, rather than only changed its owner."""
+        async with self._context.store.reading() as tx:
+            return (await tx.work.attempt(task, attempt)).status is AttemptStatus.ENDED
 
     async def take_over(self, owner: str) -> list[tuple[str, Grant]]:
         """The runs that an orchestrator of this name left behind, now with a new epoch.
@@ -266,6 +271,7 @@ class Attempts:
         except Conflict:
             return "kept"
         await tx.work.save(late)
+        await follow_up(tx, late.state, seen=seen.view, actor=actor)
         return "late"
 
     async def _succeed(
@@ -285,7 +291,7 @@ class Attempts:
         )
         await tx.work.save(change)
         await pardon(tx, current)
-        await self._follow_up(tx, change)
+        await follow_up(tx, change.state, seen=view, actor=current.owner)
 
     async def _fail(
         self,
@@ -315,13 +321,7 @@ class Attempts:
         )
         await tx.work.save(change)
         await punish(tx, change, backoff=backoff, now=now)
-        await self._follow_up(tx, change)
-
-    async def _follow_up(self, tx: Transaction, change: Change) -> None:
-        """What had to wait for the end of the attempt."""
-        waiting = lifecycle.due(change.state, now=await tx.now(), actor="fleet")
-        if waiting is not None:
-            await tx.work.save(waiting)
+        await follow_up(tx, change.state, seen=None, actor=current.owner)
 
 
 def _check_owner(executor: Executor, attempt: Attempt) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from agent_fleet.core import lifecycle
 from agent_fleet.core.errors import Conflict, NotFound, Unavailable
 from agent_fleet.core.model import Attempt, AttemptStatus, ForgeView, PullState, Task
-from agent_fleet.fleet.context import Context, save_all
+from agent_fleet.fleet.context import Context, follow_up, save_all
 from agent_fleet.fleet.sight import read_view
 
 log = structlog.get_logger()
@@ -58,6 +58,7 @@ class Watch:
                     state, view=seen, backoff=self._context.rules.backoff, now=now, actor=actor
                 )
                 await tx.work.save(settled)
+                await follow_up(tx, settled.state, seen=seen, actor=actor)
                 return 1
             changes = lifecycle.apply_view(state, seen, now=now, actor=actor)
             await save_all(tx, changes)
@@ -121,9 +122,7 @@ class Watch:
                         actor="sweeper",
                     )
                 await tx.work.save(change, expired=True)
-                follow_up = lifecycle.due(change.state, now=now, actor="sweeper")
-                if follow_up is not None:
-                    await tx.work.save(follow_up)
+                await follow_up(tx, change.state, seen=view, actor="sweeper")
         except Conflict:
             return 0
         log.info("lease_expired", task=attempt.task, attempt=attempt.number, owner=attempt.owner)

@@ -19,16 +19,6 @@ class RepoRef(msgspec.Struct, frozen=True):
     base: str
 
 
-class Credentials(msgspec.Struct, frozen=True):
-    """What opens a forge. Never shown: its representation names the user only."""
-
-    username: str
-    token: str
-
-    def __repr__(self) -> str:
-        return f"Credentials(username={self.username!r}, token=<hidden>)"
-
-
 class Forge(Protocol):
     """A place that keeps branches. Each call may raise `Unavailable`: asking again may succeed."""
 

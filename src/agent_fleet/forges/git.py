@@ -13,8 +13,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from agent_fleet.core.errors import Conflict, InvalidInput, MergeConflict, NotFound, Unavailable
-from agent_fleet.core.model import ForgeView, Identity, PullState, Task, TaskStatus
-from agent_fleet.forges.forge import Credentials, RepoRef
+from agent_fleet.core.model import Credentials, ForgeView, Identity, PullState, Task, TaskStatus
+from agent_fleet.forges.forge import RepoRef
 from agent_fleet.forges.gitcommand import ASK_S, TRANSFER_S, Git, Output
 from agent_fleet.forges.merged import Branch, Verdict, find_container, judge
 from agent_fleet.forges.mirror import Mirror

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from agent_fleet.core.errors import Unavailable
-from agent_fleet.forges.forge import Credentials
+from agent_fleet.core.model import Credentials
 
 LOCAL_S = 120.0
 ASK_S = 30.0

@@ -16,9 +16,10 @@ from agent_fleet.clock import Clock, new_id
 from agent_fleet.core.errors import FleetError, LeaseLost, Unavailable
 from agent_fleet.core.faults import Reason
 from agent_fleet.core.messages import StatusAnswer, StatusReport
-from agent_fleet.core.model import Grant, Outcome, Receipt, Transport
-from agent_fleet.execution.attempt import Setting, carry_out, tidy
+from agent_fleet.core.model import Credentials, Grant, Outcome, Receipt, Transport
+from agent_fleet.execution.attempt import carry_out, tidy
 from agent_fleet.execution.heartbeat import Status
+from agent_fleet.execution.strays import discard
 from agent_fleet.fleet import Fleet
 from agent_fleet.fleet.attempts import Executor
 from agent_fleet.loops.places import Place
@@ -69,13 +70,13 @@ class Follower:
         places: Mapping[str, Place],
         *,
         adapters: Mapping[str, Adapter],
-        settings: Mapping[str, Setting],
+        credentials: Mapping[str, Credentials],
         clock: Clock,
     ) -> None:
         self._fleet = fleet
         self._places = places
         self._adapters = adapters
-        self._settings = settings
+        self._credentials = credentials
         self._clock = clock
         self._executor = Executor(fleet.rules.orchestrator, Transport.SSH_CLI)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -110,7 +111,8 @@ class Follower:
 
     async def _carry_out(self, place: Place, adapter: Adapter, grant: Grant) -> None:
         """Insists for a while: what was begun is found again by the next try."""
-        setting = self._settings[place.declared.name]
+        forge = grant.repo.partition("/")[0]
+        setting = replace(place.setting, credentials=self._credentials.get(forge))
         trouble = ""
         for failures in range(1, FOLLOW_TRIES + 1):
             try:
@@ -130,8 +132,11 @@ class Follower:
                 trouble = f"{type(error).__name__}: {error}"
                 log.exception("run_follower_broke", task=grant.task, failures=failures)
             else:
-                if receipt is not None:
-                    await self._hand_in(receipt)
+                if receipt is None:
+                    if await self._fleet.attempts.is_over(grant.task, grant.attempt):
+                        await discard(place.machine, grant, setting)
+                    return
+                await self._hand_in(receipt)
                 await tidy(place.machine, grant, setting)
                 return
             await self._clock.sleep(_pause(failures))

@@ -4,11 +4,12 @@ import msgspec
 
 from agent_fleet.core.registry import Host
 from agent_fleet.execution.machine import Machine
+from agent_fleet.execution.setting import Setting
 
 
 class Place(msgspec.Struct, frozen=True):
-    """`root` is the directory on the machine that holds its runs and workspaces."""
+    """`setting`: how attempts are carried out there."""
 
     declared: Host
     machine: Machine
-    root: str
+    setting: Setting

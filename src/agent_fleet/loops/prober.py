@@ -45,7 +45,7 @@ class Prober:
         now = self._clock.now()
         try:
             seen, versions = await asyncio.gather(
-                probe(place.machine, root=place.root),
+                probe(place.machine, root=place.setting.root),
                 find_versions(place.machine, self._commands),
             )
         except Unavailable as error:
