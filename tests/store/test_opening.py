@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from agent_fleet.clock import SystemClock
 from agent_fleet.core.errors import Conflict, InvalidInput, Unavailable
+from agent_fleet.store.address import connect
 from agent_fleet.store.migrate import migrate, revision
 from agent_fleet.store.schema import metadata
 from agent_fleet.store.store import Store
@@ -97,18 +98,18 @@ async def test_a_migration_that_fails_leaves_an_empty_database(engine: str, tmp_
         migrate(connection)
         raise ZeroDivisionError
 
-    async with opened(engine, tmp_path) as store:
-        async with store._database.writing() as connection:
-            for table in (*reversed(metadata.sorted_tables), "alembic_version"):
-                await connection.execute(text(f"DROP TABLE {table}"))
-            if engine == "postgres":
-                await connection.execute(text("DROP SEQUENCE task_numbers"))
-        with pytest.raises(ZeroDivisionError):
-            async with store._database.writing() as connection:
-                await connection.run_sync(migrate_and_fail)
+    with database(engine, tmp_path) as url:
+        empty = connect(url, clock=CLOCK, create=True)
+        try:
+            with pytest.raises(ZeroDivisionError):
+                async with empty.writing() as connection:
+                    await connection.run_sync(migrate_and_fail)
 
-        async with store._database.reading() as connection:
-            assert await connection.run_sync(revision) is None
+            async with empty.reading() as connection:
+                assert await connection.run_sync(revision) is None
+                assert await connection.run_sync(lambda c: inspect(c).get_table_names()) == []
+        finally:
+            await empty.engine.dispose()
 
 
 async def test_a_relative_path_begins_where_the_program_runs(

@@ -1,24 +1,27 @@
 """Real databases of both engines, gone after the test.
 
-Migrating takes longer than most tests: `opened` copies a database that was migrated once.
+Making one takes longer than most tests: `opened` copies a SQLite file that was migrated once, and
+empties a PostgreSQL database that another test has left.
 """
 
-import secrets
 import tempfile
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import asyncpg
+
 from agent_fleet.clock import Clock, SystemClock
 from agent_fleet.store.address import connect
 from agent_fleet.store.migrate import migrate
+from agent_fleet.store.schema import metadata
 from agent_fleet.store.store import Store
 from tests.support import postgres
 
 ENGINES = ("sqlite", "postgres")
 
 _migrated_file: bytes | None = None
-_migrated_database: str | None = None
+_spare: list[str] = []
 
 
 @contextmanager
@@ -42,14 +45,10 @@ async def migrated(engine: str, directory: Path) -> AsyncGenerator[str]:
         file.write_bytes(await _file())
         yield f"sqlite:///{file}"
         return
-    name = f"fleet_{secrets.token_hex(6)}"
-    template = await _database()
-    postgres.server().execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    url = postgres.server().url(name)
-    try:
-        yield url
-    finally:
-        postgres.drop_database(url)
+    url = _spare.pop() if _spare else await _new()
+    yield url
+    await _empty(url)
+    _spare.append(url)
 
 
 @asynccontextmanager
@@ -90,14 +89,27 @@ async def _file() -> bytes:
     return _migrated_file
 
 
-async def _database() -> str:
-    """The name of a database that goes with the server."""
-    global _migrated_database  # noqa: PLW0603 - see above
-    if _migrated_database is None:
-        url = postgres.fresh_database()
-        await _migrate(url)
-        _migrated_database = url.rpartition("/")[2]
-    return _migrated_database
+async def _new() -> str:
+    """A database that goes with the server."""
+    url = postgres.fresh_database()
+    await _migrate(url)
+    return url
+
+
+async def _empty(url: str) -> None:
+    """As it was after it was migrated; who is still connected is ended."""
+    connection = await asyncpg.connect(url, timeout=10, command_timeout=10)
+    try:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        for table in reversed(metadata.sorted_tables):
+            await connection.execute(f"DELETE FROM {table}")
+        await connection.execute("ALTER SEQUENCE task_numbers RESTART")
+        await connection.execute("ALTER SEQUENCE events_id_seq RESTART")
+    finally:
+        await connection.close()
 
 
 async def _migrate(url: str) -> None:
