@@ -26,11 +26,13 @@ from agent_fleet.core.model import Credentials
 from agent_fleet.core.registry import Host
 from agent_fleet.execution.local import LocalMachine
 from agent_fleet.execution.setting import Setting
+from agent_fleet.execution.strays import end_strays
 from agent_fleet.fleet import Fleet, RepoRules, Rules
 from agent_fleet.forges.forge import Forge
 from agent_fleet.forges.git import GitForge
 from agent_fleet.loops.dispatcher import Dispatcher
 from agent_fleet.loops.follower import Follower
+from agent_fleet.loops.janitor import Janitor
 from agent_fleet.loops.outbox import Outbox
 from agent_fleet.loops.places import Place
 from agent_fleet.loops.prober import Prober
@@ -108,7 +110,11 @@ async def _working(config: Config, fleet: Fleet) -> AsyncGenerator[None, None]:
         Sweeper(fleet, clock),
         Reconciler(fleet, every_s=float(config.git.poll)),
         Outbox(fleet),
+        Janitor(fleet, places),
     )
+    if await fleet.watch.settle_restore():
+        for place in places.values():
+            await end_strays(place.machine, place.setting)
     await follower.adopt()
     duties = asyncio.create_task(run_loops(loops, wakeups=fleet.wakeups))
     try:

@@ -38,7 +38,7 @@ async def discard(machine: Machine, grant: Grant, setting: Setting) -> None:
 async def end_strays(machine: Machine, setting: Setting) -> int:
     """End and forget every run under the root; how many there were.
 
-    For a worker that has just started, to which none of them can belong.
+    For a worker that has just started, or a fleet just restored: none of them can be its own.
     """
     names = await _runs(machine, setting)
     for name in names:

@@ -38,6 +38,9 @@ _FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
+_LIST = b'cd "$1/work" 2>/dev/null || exit 0; for name in *; do printf "%s\\n" "$name"; done'
+
+
 class Workspace(Struct, frozen=True):
     """A prepared workspace.
 
@@ -177,6 +180,14 @@ async def push(
         otherwise=Reason.PUSH_FAILED,
     )
     return answer["head"]
+
+
+async def list_workspaces(machine: Machine, *, root: str) -> dict[str, int]:
+    """The workspaces under `root`: the path of each, and the number of its task."""
+    done = await run_script(machine, _LIST, root, timeout_s=LOCAL_TIMEOUT_S)
+    names = done.stdout.decode(errors="replace").splitlines()
+    numbered = {name: name.partition("-")[0] for name in names}
+    return {f"{root}/work/{name}": int(task) for name, task in numbered.items() if task.isdigit()}
 
 
 async def collect(machine: Machine, *, root: str, workspace_path: str, keep_dir: str) -> bool:

@@ -1,6 +1,7 @@
 """What people and their programs ask of tasks: submit, look, cancel, retry, approve, send back."""
 
 import hashlib
+from datetime import timedelta
 
 import msgspec
 
@@ -110,6 +111,13 @@ class Tasks:
             )
         page = tuple(tasks[:limit])
         return TaskPage(tasks=page, next=page[-1].id if len(tasks) > limit else None)
+
+    async def ended_before(self, tasks: frozenset[int], *, age: timedelta) -> frozenset[int]:
+        """Those of the tasks that ended at least so long ago, with no attempt under way."""
+        async with self._context.store.reading() as tx:
+            since = await tx.now() - age
+            ended = await tx.listing.ended(tasks, before=since)
+            return ended - await tx.work.with_unended(ended)
 
     async def why(self, task: int) -> WhyAnswer:
         """Every reason that keeps the task from running."""

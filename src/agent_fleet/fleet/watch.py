@@ -9,9 +9,17 @@ from msgspec.structs import replace
 
 from agent_fleet.core import lifecycle
 from agent_fleet.core.errors import Conflict, NotFound, Unavailable
-from agent_fleet.core.model import Attempt, AttemptStatus, ForgeView, PullState, Task
+from agent_fleet.core.model import (
+    Attempt,
+    AttemptStatus,
+    ForgeView,
+    PullState,
+    Task,
+    Transport,
+)
 from agent_fleet.fleet.context import Context, follow_up, save_all
 from agent_fleet.fleet.sight import read_view
+from agent_fleet.store.schema import RESTORED
 
 log = structlog.get_logger()
 
@@ -74,7 +82,7 @@ class Watch:
             expired = await tx.work.expired(limit=EXPIRED_AT_ONCE)
         ended = 0
         for attempt in expired:
-            ended += await self._expire(attempt)
+            ended += await self._lose(attempt, expired=True)
         return ended
 
     async def _look_at(self, task: Task, heads: Mapping[str, str]) -> int:
@@ -93,7 +101,30 @@ class Watch:
             return 0
         return await self.observe(task.id, seen, actor=self._context.rules.repo(task.repo).forge)
 
-    async def _expire(self, attempt: Attempt) -> int:
+    async def settle_restore(self) -> bool:
+        """After a backup was restored: what was under way then is lost, and the forges are asked.
+
+        Whether there was anything to settle. Until it has returned, nothing must be granted: the
+        forges know of work that the database has forgotten.
+        """
+        async with self._context.store.reading() as tx:
+            if await tx.fact(RESTORED) is None:
+                return False
+            under_way = [
+                attempt
+                for transport in Transport
+                for attempt in await tx.work.unended(transport=transport)
+            ]
+        await self.look()
+        for attempt in under_way:
+            await self._lose(attempt, expired=False)
+        async with self._context.store.transaction() as tx:
+            await tx.forget_fact(RESTORED)
+        log.info("restore_settled", attempts=len(under_way))
+        return True
+
+    async def _lose(self, attempt: Attempt, *, expired: bool) -> int:
+        """Ends an attempt whose executor is gone. `expired`: only if its lease is over even now."""
         live = attempt.status is AttemptStatus.LIVE
         view = await self._view_after(attempt) if live else None
         rules = self._context.rules
@@ -121,11 +152,11 @@ class Watch:
                         now=now,
                         actor="sweeper",
                     )
-                await tx.work.save(change, expired=True)
+                await tx.work.save(change, expired=expired)
                 await follow_up(tx, change.state, seen=view, actor="sweeper")
         except Conflict:
             return 0
-        log.info("lease_expired", task=attempt.task, attempt=attempt.number, owner=attempt.owner)
+        log.info("attempt_lost", task=attempt.task, attempt=attempt.number, owner=attempt.owner)
         return 1
 
     async def _view_after(self, attempt: Attempt) -> ForgeView | None:

@@ -19,11 +19,11 @@ from agent_fleet.store.address import admitted, connect
 from agent_fleet.store.archivefile import End, Header, Reader, Row, Writer, written
 from agent_fleet.store.database import Database
 from agent_fleet.store.migrate import is_known, migrate, revision
-from agent_fleet.store.schema import meta
+from agent_fleet.store.schema import RESTORED, meta
 from agent_fleet.store.sqlite import LAST_TASK
 
 # What is a database's own and not the fleet's: it is made anew by a restore.
-_OWN_FACTS = ("fleet_epoch", LAST_TASK)
+_OWN_FACTS = ("fleet_epoch", RESTORED, LAST_TASK)
 _VERSION_TABLE = "alembic_version"
 
 # Bounds of what is held in memory: rows fetched at once, and rows and bytes inserted at once.
@@ -140,8 +140,8 @@ async def _insert(
 
 
 async def _begin_epoch(connection: AsyncConnection, database: Database) -> None:
-    statement = database.insert(meta).values(key="fleet_epoch", value=new_id())
-    await connection.execute(statement)
+    facts = ({"key": "fleet_epoch", "value": new_id()}, {"key": RESTORED, "value": "yes"})
+    await connection.execute(database.insert(meta).values(facts))
 
 
 def _batches(rows: Iterator[tuple[Row, int]]) -> Iterator[list[Row]]:

@@ -1,6 +1,6 @@
 """Tasks and events, read: what lists, watchers and followers ask for. Nothing here is locked."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -39,6 +39,13 @@ class Listing:
         if before is not None:
             query = query.where(tasks.c.id < before)
         return await self._tasks(query)
+
+    async def ended(self, numbers: Collection[int], *, before: datetime) -> frozenset[int]:
+        """Those of the tasks that have ended, and not changed since `before`."""
+        query = select(tasks.c.id).where(
+            tasks.c.id.in_(numbers), tasks.c.status.in_(ENDED), tasks.c.updated_at < before
+        )
+        return frozenset(await self._connection.scalars(query))
 
     async def watched(self, *, ended_since: datetime, limit: int) -> list[Task]:
         """Tasks whose branch is worth a look: begun, and not ended or only lately and unmerged."""

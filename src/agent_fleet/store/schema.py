@@ -90,6 +90,9 @@ meta = Table(
     Column("value", Text, nullable=False),
 )
 
+RESTORED = "restored"
+"""The fact in `meta` that the database comes from a backup, and nobody has looked around yet."""
+
 tasks = Table(
     "tasks",
     metadata,
