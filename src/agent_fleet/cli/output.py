@@ -1,0 +1,71 @@
+"""Where output goes: tables for people, JSON for programs."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from agent_fleet.client import FleetClient
+
+
+def print_json(value: object) -> None:
+    """One JSON document on one line; what others wrote is escaped by JSON itself."""
+    print(msgspec.json.encode(value).decode(), flush=True)
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """For people. Without colours and control sequences where it is no terminal."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def cell(text: str, style: str = "") -> "Text":
+    """What others wrote, on one line, with our style and none of theirs."""
+    from rich.text import Text
+
+    from agent_fleet.cli.text import line
+
+    return Text(line(text), style=style)
+
+
+def table(*columns: str, last_folds: bool = True) -> "Table":
+    """A plain table; the last column takes what room is left."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    for name in columns[:-1]:
+        made.add_column(name, no_wrap=True, overflow="ellipsis")
+    made.add_column(columns[-1], overflow="fold" if last_folds else "ellipsis", ratio=1)
+    return made
+
+
+def connect() -> "FleetClient":
+    """A client of the server that the environment or ./fleet.toml names."""
+    from agent_fleet.client import FleetClient
+    from agent_fleet.config import client_settings
+
+    settings = client_settings()
+    return FleetClient(settings.url, settings.token)
+
+
+def read_stdin(what: str) -> str:
+    """All of stdin, bounded. Raises InvalidInput if it is too large or not UTF-8."""
+    from agent_fleet.core.errors import InvalidInput
+
+    content = sys.stdin.buffer.read(_STDIN_BYTES + 1)
+    if len(content) > _STDIN_BYTES:
+        raise InvalidInput(what, "has more than 1 MiB", remedy="send less")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(what, "is not UTF-8 text", remedy="save it as UTF-8") from None
+
+
+_STDIN_BYTES = 1024 * 1024
