@@ -46,6 +46,25 @@ def test_an_adapter_of_ones_own_needs_no_python():
     assert mine.command == ("my-agent",)
 
 
+def test_a_second_account_extends_a_built_in_adapter_under_its_own_name():
+    home = {"CODEX_HOME": "/home/me/.codex-work"}
+
+    adapters = merge({"codex_work": {"extends": "codex", "set_env": home}})
+
+    assert adapters["codex_work"].command == builtin()["codex"].command
+    assert adapters["codex_work"].set_env == home
+    assert adapters["codex"] == builtin()["codex"]
+
+
+@pytest.mark.parametrize("extended", ["codx", "", 5, ["codex"], {"name": "codex"}])
+def test_only_a_built_in_adapter_can_be_extended(extended: object):
+    with pytest.raises(InvalidInput) as error:
+        merge({"mine": {"extends": extended}})
+
+    assert error.value.path == "adapters.mine.extends"
+    assert "one of codex, claude, raw" in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("table", "path", "says"),
     [
@@ -62,6 +81,7 @@ def test_an_adapter_of_ones_own_needs_no_python():
         ({"graces": 5}, "adapters.codex.graces", "object"),
         ({"set_env": {"A": 1}}, "adapters.codex.set_env", "str"),
         ({"name": "x"}, "adapters.codex.name", "already"),
+        ({"extends": "claude"}, "adapters.codex.extends", "built in"),
         ({"command": ["a", "{nope}"]}, "adapters.codex.command[1]", "{workspace}"),
         ({"command": ["a", "{session}"]}, "adapters.codex.command[1]", "unknown placeholder"),
         ({"command": ["a", "-{options}"]}, "adapters.codex.command[1]", "of its own"),

@@ -1,7 +1,8 @@
 """The adapters there are: the built-in ones, and the configuration's tables over them.
 
 A table named as a built-in one says only what differs: a field replaces the built-in's, a table
-(`set_env`, `graces`) is laid over it key by key. Any other table is an adapter of one's own, whole.
+(`set_env`, `graces`) is laid over it key by key. So does one that `extends` a built-in one, under
+another name: a second account of the same CLI. Any other table is an adapter of one's own, whole.
 """
 
 import re
@@ -42,9 +43,25 @@ def merge(configured: Mapping[str, Table]) -> dict[str, Adapter]:
     """
     merged = builtin()
     for name, table in configured.items():
-        base = _table(name) if name in BUILTIN else {}
-        merged[name] = _adapter(name, _overlay(base, table))
+        own = {key: value for key, value in table.items() if key != "extends"}
+        merged[name] = _adapter(name, _overlay(_base(name, table), own))
     return merged
+
+
+def _base(name: str, table: Table) -> Table:
+    """What a table is laid over."""
+    path = f"adapters.{name}.extends"
+    if name in BUILTIN:
+        if "extends" in table:
+            raise InvalidInput(path, f"{name} is built in", remedy="give this one another name")
+        return _table(name)
+    extended = table.get("extends")
+    if extended is None:
+        return {}
+    if extended not in BUILTIN:
+        known = ", ".join(BUILTIN)
+        raise InvalidInput(path, f"{extended!r} is not built in", remedy=f"one of {known}")
+    return _table(str(extended))
 
 
 @cache
