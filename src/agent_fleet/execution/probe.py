@@ -50,9 +50,15 @@ async def find_versions(
     An empty command is not run, and counts as found. One that fails or hangs is found, without a
     version: it is there, and what is wrong with it shows when it is used.
     """
-    names = list(commands)
-    answers = await asyncio.gather(*(_version(machine, commands[name]) for name in names))
-    return {name: said for name, said in zip(names, answers, strict=True) if said is not None}
+    # Adapters that share a CLI ask it once.
+    asked = list(dict.fromkeys(commands.values()))
+    answers = await asyncio.gather(*(_version(machine, command) for command in asked))
+    said = dict(zip(asked, answers, strict=True))
+    return {
+        name: version
+        for name, command in commands.items()
+        if (version := said[command]) is not None
+    }
 
 
 async def _version(machine: Machine, command: tuple[str, ...]) -> str | None:
