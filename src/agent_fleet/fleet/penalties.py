@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from agent_fleet.core.errors import NotFound
 from agent_fleet.core.faults import Penalty
 from agent_fleet.core.lifecycle import Backoff, Change
-from agent_fleet.core.model import Attempt, Task, Transport
+from agent_fleet.core.model import Attempt, Mode, Task, Transport
 from agent_fleet.core.registry import Account
 from agent_fleet.store.store import Transaction
 
@@ -56,20 +56,30 @@ async def reopen_account(tx: Transaction, attempt: Attempt) -> None:
 
 
 async def has_alternative(tx: Transaction, task: Task, attempt: Attempt) -> bool:
-    """Whether somebody else has the adapter, with an account that is not stopped."""
+    """Whether somebody else may have the task, with an account that is not stopped."""
     if task.host is not None:
         return False
     stopped = {(a.place, a.adapter) for a in await tx.registry.accounts() if a.stopped}
+    places: list[str] = []
+    if task.execution_mode is not Mode.HTTP_PULL:
+        places += [
+            host.name
+            for host in await tx.registry.hosts()
+            if host.up
+            and attempt.adapter in host.adapters
+            and {*task.capabilities} <= {*host.capabilities}
+        ]
+    if task.execution_mode is not Mode.SSH_CLI:
+        places += [
+            agent.name
+            for agent in await tx.registry.agents()
+            if agent.seen_at is not None
+            and (not agent.adapters or attempt.adapter in agent.adapters)
+            and (not agent.repos or task.repo in agent.repos)
+            and {*task.capabilities} <= {*agent.capabilities}
+        ]
     here = place_of(attempt)
-    places = [(host.name, host.adapters) for host in await tx.registry.hosts() if host.up] + [
-        (agent.name, agent.adapters or (attempt.adapter,))
-        for agent in await tx.registry.agents()
-        if agent.seen_at is not None
-    ]
-    return any(
-        place != here and attempt.adapter in adapters and (place, attempt.adapter) not in stopped
-        for place, adapters in places
-    )
+    return any(place != here and (place, attempt.adapter) not in stopped for place in places)
 
 
 def place_of(attempt: Attempt) -> str:
