@@ -14,7 +14,7 @@ from agent_fleet.core.errors import InvalidInput
 if TYPE_CHECKING:
     from agent_fleet.config.tables import Table
 
-app = App(name="agent", help="Workers that ask the server for work.", help_format="plaintext")
+app = App(name="agent", help="Workers that ask the server for work.", help_epilogue="")
 
 _FILE = "fleet.toml"
 
@@ -25,7 +25,7 @@ def run(
     root: Annotated[
         Path | None, Parameter(help="Where clones and runs are kept; else in XDG_STATE_HOME.")
     ] = None,
-    slots: Annotated[int, Parameter(help="So many attempts at once: 1 to 100.")] = 1,
+    slots: Annotated[int, Parameter(help="So many attempts at once: 1 to 100, 1 if left out.")] = 1,
     adapter: Annotated[
         tuple[str, ...],
         Parameter(help="Offer only this agent CLI; may be repeated. All that are found, if none."),
@@ -39,7 +39,7 @@ def run(
     The server is FLEET_URL; the token, of kind agent, comes from FLEET_TOKEN_FILE or FLEET_TOKEN.
     A first SIGTERM lets what is under way end, a second one cancels it.
 
-    Examples:
+    For example:
 
       FLEET_URL=https://fleet.example.net FLEET_TOKEN_FILE=builder.token fleet agent run --slots 2
     """

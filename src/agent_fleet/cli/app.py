@@ -2,8 +2,9 @@
 
 from importlib.metadata import version
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
+from agent_fleet.cli import agent, demo, doctor, host, setup, task, token
 from agent_fleet.cli.exits import MEANINGS
 
 _HELP = (
@@ -19,7 +20,7 @@ def exit_codes() -> str:
     return "Exit codes:\n" + "\n".join(lines)
 
 
-_EXAMPLES = """Examples:
+_EXAMPLES = """For example:
 
   fleet init --repo ../api && fleet serve
   fleet task create "Fix the login" --repo local/api --wait
@@ -34,29 +35,12 @@ app = App(
     help_epilogue=f"{_EXAMPLES}\n{exit_codes()}",
     version=lambda: f"fleet {version('agent-fleet')}",
     suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative=(), show_default=False),
 )
-app.command("agent_fleet.cli.setup:init", name="init", help="Begin a fleet in this directory.")
-app.command("agent_fleet.cli.setup:serve", name="serve", help="Run the orchestrator.")
-app.command(
-    "agent_fleet.cli.task:app",
-    name="task",
-    help="Submit tasks, look at them, and decide about them.",
-)
-app.command("agent_fleet.cli.agent:app", name="agent", help="Workers that ask the server for work.")
-app.command("agent_fleet.cli.host:app", name="host", help="The machines that tasks run on.")
-app.command("agent_fleet.cli.token:app", name="token", help="Who may talk to the server.")
-app.command(
-    "agent_fleet.cli.doctor:doctor",
-    name="doctor",
-    help="Look at everything that is needed, and say what to do.",
-)
-app.command("agent_fleet.cli.setup:backup", name="backup", help="Write the database into a file.")
-app.command(
-    "agent_fleet.cli.setup:restore", name="restore", help="Put a backup into an empty database."
-)
-app.command(
-    "agent_fleet.cli.demo:demo",
-    name="demo",
-    help="A whole fleet on this machine, from nothing to merged.",
-)
+app.command(task.app)
+app.command(agent.app)
+app.command(host.app)
+app.command(token.app)
+for _command in (setup.init, setup.serve, doctor.doctor, setup.backup, setup.restore, demo.demo):
+    app.command(_command, help_epilogue="")
 app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType]

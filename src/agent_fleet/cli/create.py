@@ -49,10 +49,14 @@ async def create(
         str | None, Parameter(name=("--file", "-F"), help='An issue\'s Markdown; "-" reads stdin.')
     ] = None,
     title: Annotated[str | None, Parameter(help="Made of the text if left out.")] = None,
-    priority: Annotated[int, Parameter(help="-100 to 100; higher ones go first.")] = 0,
+    priority: Annotated[
+        int, Parameter(help="-100 to 100, 0 if left out; higher ones go first.")
+    ] = 0,
     mode: Annotated[
         Literal["ssh_cli", "http_pull", "either"],
-        Parameter(help="By a host of the orchestrator, by an agent that asks for work, or either."),
+        Parameter(
+            help="By a host of the server, by an agent that asks for work, or either (the default)."
+        ),
     ] = "either",
     adapter: Annotated[str | None, Parameter(help="The agent CLI: codex, claude, …")] = None,
     model: Annotated[str | None, Parameter(help="The model that the CLI is to use.")] = None,
@@ -95,11 +99,11 @@ async def create(
 ) -> Exit:
     """Submit a task: a text, an issue's Markdown, or both.
 
-    Examples:
+    For example:
 
-      fleet task create "Fix the login" --repo local/api --validate "make test" --wait
-      fleet task create --file issue.md --repo local/api --adapter claude --priority 10
-      gh issue view 7 --json body -q .body | fleet task create --file - --repo local/api
+      fleet task create "Fix the login" --repo local/api --wait
+      fleet task create --file issue.md --repo local/api --priority 10
+      fleet task create --file - --repo local/api < issue.md
     """
     submission = _submission(
         repo=repo,

@@ -24,7 +24,7 @@ def demo(
 ) -> Exit:
     """A whole fleet on this machine: tasks, an agent that is killed, reviews, merges.
 
-    Examples:
+    For example:
 
       fleet demo
       fleet demo --adapter codex

@@ -24,7 +24,7 @@ async def doctor(
 
     Exit code 1 when a check fails. Without a configuration here it looks at what a worker needs.
 
-    Examples:
+    For example:
 
       fleet doctor
       fleet doctor --json

@@ -8,7 +8,7 @@ from agent_fleet.cli import output
 from agent_fleet.cli.text import show_time
 from agent_fleet.core.messages import HostState
 
-app = App(name="host", help="The machines that tasks run on.", help_format="plaintext")
+app = App(name="host", help="The machines that tasks run on.", help_epilogue="")
 
 
 @app.command(name="list")

@@ -48,7 +48,7 @@ def read_config(path: Path | None) -> "Config":
 def serve(*, config: ConfigPath = None) -> None:
     """Run the orchestrator, until SIGTERM or Ctrl-C. Runs on the hosts go on meanwhile.
 
-    Examples:
+    For example:
 
       fleet serve
       fleet serve --config /etc/agent-fleet/fleet.toml
@@ -73,7 +73,7 @@ async def init(
 
     What is there already is left as it is.
 
-    Examples:
+    For example:
 
       fleet init
       fleet init --repo ../api
@@ -94,7 +94,7 @@ def backup(
 ) -> None:
     """Write everything that the database holds into one file. The server may go on meanwhile.
 
-    Examples:
+    For example:
 
       fleet backup fleet-backup.jsonl
     """
@@ -119,7 +119,7 @@ def restore(
 ) -> None:
     """Put a backup into an empty database. Workers of the time before are fenced off.
 
-    Stop the server first. Examples:
+    Stop the server first. For example:
 
       fleet restore fleet-backup.jsonl
     """

@@ -12,9 +12,7 @@ from agent_fleet.core.errors import FleetError, NotFound
 from agent_fleet.core.messages import TaskDetail
 from agent_fleet.core.model import TaskStatus
 
-app = App(
-    name="task", help="Submit tasks, look at them, and decide about them.", help_format="plaintext"
-)
+app = App(name="task", help="Submit tasks, look at them, and decide about them.", help_epilogue="")
 app.command(create.create)
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for programs.")]
@@ -42,12 +40,14 @@ async def list_tasks(
     everything: Annotated[
         bool, Parameter(name="--all", negative=(), help="Completed and cancelled ones too.")
     ] = False,
-    limit: Annotated[int, Parameter(help="At most so many, the newest ones: 1 to 1000.")] = 100,
+    limit: Annotated[
+        int, Parameter(help="At most so many, the newest ones: 1 to 1000, 100 if left out.")
+    ] = 100,
     json: Json = False,
 ) -> None:
     """Who needs me? Tasks that wait for a person come first, then those that run, then the queue.
 
-    Examples:
+    For example:
 
       fleet task list
       fleet task list --status needs_human --status review_pending --json
@@ -100,7 +100,7 @@ async def logs(
 ) -> None:
     """What an attempt's agent printed. With --json each piece is one line of JSON.
 
-    Examples:
+    For example:
 
       fleet task logs 3 -f
       fleet task logs 3 --attempt 1 > attempt-1.log
@@ -155,7 +155,7 @@ async def approve(
 ) -> None:
     """Approve what a task delivered.
 
-    Examples:
+    For example:
 
       fleet task diff 3
       fleet task approve 3 --merge
@@ -178,7 +178,7 @@ async def request_changes(
 ) -> None:
     """Send a task back: a revision with your text, by the same agent where it can.
 
-    Examples:
+    For example:
 
       fleet task request-changes 3 "Keep the old name as an alias."
       fleet task request-changes 3 - < review.md
@@ -208,7 +208,9 @@ async def wait(
     *,
     until: Annotated[
         Literal["settled", "ended"],
-        Parameter(help="settled: it ended, or waits for a person. ended: it is over."),
+        Parameter(
+            help="settled: it ended, or waits for a person (the default). ended: it is over."
+        ),
     ] = "settled",
     limit: Annotated[
         str | None,
@@ -220,7 +222,7 @@ async def wait(
 ) -> Exit:
     """Wait for a task. The exit code says what came of it: fleet --help lists them.
 
-    Examples:
+    For example:
 
       fleet task wait 3 --timeout 30m && fleet task approve 3 --merge
     """

@@ -19,7 +19,7 @@ from agent_fleet.core.errors import FleetError, InvalidInput
 from agent_fleet.core.messages import TokenRequest
 from agent_fleet.core.registry import Token
 
-app = App(name="token", help="Who may talk to the server.", help_format="plaintext")
+app = App(name="token", help="Who may talk to the server.", help_epilogue="")
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for programs.")]
 _FLAGS = {
@@ -57,7 +57,7 @@ async def create(
 ) -> None:
     """Make a token. Its secret is printed alone, once, or written to a file.
 
-    Examples:
+    For example:
 
       fleet token create builder --kind agent --slots 2 --output builder.token
       FLEET_TOKEN=$(fleet token create ci --kind requester) ./submit.sh
