@@ -2,6 +2,8 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from agent_fleet.core import lifecycle
 from agent_fleet.core.model import Effect
 from agent_fleet.store.outbox import CLAIM
@@ -22,9 +24,11 @@ async def test_an_effect_is_committed_with_the_change_that_wants_it(engine: str,
         change = lifecycle.approve(state, merge=True, now=SUBMITTED, actor="robin")
 
         await steps.save(store, change)
+        store.shift_clock(CLAIM + timedelta(seconds=1))
 
         claimed = await _claim(store)
-        assert [effect for effect, _ in claimed] == list(change.effects)
+        wanted = [replace(effect, awaited=False) for effect in change.effects]
+        assert [effect for effect, _ in claimed] == wanted
         assert [tries for _, tries in claimed] == [1]
 
 
@@ -86,15 +90,19 @@ async def test_a_refused_effect_is_tried_once_it_is_wanted_again(engine: str, tm
     assert wanted == [(EFFECT, 1)]
 
 
-async def test_one_effect_can_be_claimed_by_its_key(engine: str, tmp_path: Path):
-    other = Effect(key="merge:1:b", kind="merge", task=1)
+async def test_an_awaited_effect_is_taken_up_by_others_only_if_nobody_carried_it_out(
+    engine: str, tmp_path: Path
+):
+    awaited = Effect(key="merge:1:b", kind="merge", task=1, awaited=True)
     async with opened(engine, tmp_path) as store:
-        await _posted(store, EFFECT, other)
+        await _posted(store, awaited)
 
-        async with store.transaction() as tx:
-            claimed = await tx.outbox.claim(key=other.key, limit=9)
+        meanwhile = await _claim(store)
+        store.shift_clock(CLAIM + timedelta(seconds=1))
+        later = await _claim(store)
 
-    assert claimed == [(other, 1)]
+    assert meanwhile == []
+    assert [effect.key for effect, _ in later] == ["merge:1:b"]
 
 
 async def test_two_that_claim_at_once_never_get_the_same_effect(engine: str, tmp_path: Path):

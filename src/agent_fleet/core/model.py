@@ -234,13 +234,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
     """Something to be done outside, committed with the change that wants it.
 
-    `key` makes it idempotent: two effects with the same key are one.
+    `key` makes it idempotent: two effects with the same key are one. `awaited`: whoever wants it
+    carries it out at once and waits for it; others only take it up if that one does not.
     """
 
     key: str
     kind: Literal["merge"]
     task: int
     payload: dict[str, object] = field(default_factory=dict[str, object])
+    awaited: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):

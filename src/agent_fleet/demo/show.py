@@ -3,23 +3,23 @@
 import time
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from agent_fleet.client import FleetClient
 from agent_fleet.core.messages import TaskDetail
-from agent_fleet.core.model import Event
+from agent_fleet.core.model import Event, TaskStatus
 from agent_fleet.demo.stage import Stage
 
-_COLOURS = {
-    "queued": "white",
-    "assigned": "cyan",
-    "running": "cyan",
-    "review_pending": "yellow",
-    "needs_human": "magenta",
-    "completed": "green",
-    "failed": "red",
-    "cancelled": "red",
+_STYLES = {
+    TaskStatus.QUEUED: "white",
+    TaskStatus.ASSIGNED: "cyan",
+    TaskStatus.RUNNING: "cyan",
+    TaskStatus.REVIEW_PENDING: "yellow",
+    TaskStatus.NEEDS_HUMAN: "magenta",
+    TaskStatus.COMPLETED: "green",
+    TaskStatus.FAILED: "red",
+    TaskStatus.CANCELLED: "red",
 }
 _QUIET = {"observe"}
 
@@ -32,7 +32,7 @@ class Show:
 
     def say(self, text: str) -> None:
         """Something that a person did."""
-        self._console.print(f"{self._clock()}  [bold]»[/bold] {escape(text)}")
+        self._line(("» ", "bold"), text)
 
     def submitted(self, detail: TaskDetail) -> None:
         self.tasks.append(detail.task.id)
@@ -43,41 +43,40 @@ class Show:
         """Prints events as they come, until cancelled."""
         async for event in client.events():
             if event.verb not in _QUIET:
-                self._print(event)
+                self._tell(event)
 
     def finish(
         self, details: list[TaskDetail], merged: list[bool], *, log: str, stage: Stage
     ) -> None:
-        """The end: what became of each task, and the repository's history."""
+        """The end: the repository's history, and what became of each task."""
         table = Table("task", "title", "by", "attempts", "revisions", "status", "in main")
-        for detail, is_in in zip(details, merged, strict=True):
+        for detail, inside in zip(details, merged, strict=True):
             task = detail.task
             owners = dict.fromkeys(a.host or a.owner for a in detail.attempts)
             table.add_row(
                 str(task.id),
-                escape(task.title),
+                Text(task.title),
                 ", ".join(owners),
                 str(task.attempts),
                 str(task.review_count),
-                f"[{_COLOURS[task.status]}]{task.status}[/]",
-                "yes" if is_in else "no",
+                Text(task.status, style=_STYLES[task.status]),
+                "yes" if inside else "no",
             )
-        self._console.print()
-        self._console.print(log, highlight=False, markup=False)
-        self._console.print()
+        self._console.print(Text(f"\n{log}\n"), soft_wrap=True)
         self._console.print(table)
         self._console.print(f"{sum(merged)} of {len(details)} tasks are completed and in main.")
-        self._console.print(f"The repository, for a look: git -C {stage.origin} log --graph --all")
+        look = f"For a look: git -C {stage.origin} log --graph --oneline --all"
+        self._console.print(Text(look), soft_wrap=True)
 
-    def _print(self, event: Event) -> None:
+    def _tell(self, event: Event) -> None:
+        attempt = f", attempt {event.attempt}" if event.attempt else ""
         before = f"{event.before} → " if event.before and event.before != event.after else ""
-        attempt = f" (attempt {event.attempt})" if event.attempt else ""
-        colour = _COLOURS[event.after]
-        self._console.print(
-            f"{self._clock()}  task {event.task}  {event.verb}{attempt}: "
-            f"{before}[{colour}]{event.after}[/] [dim]by {escape(event.actor)}[/dim]",
-            highlight=False,
+        self._line(
+            f"  task {event.task}{attempt}: {event.verb}: {before}",
+            (event.after.value, _STYLES[event.after]),
+            (f" by {event.actor}", "dim"),
         )
 
-    def _clock(self) -> str:
-        return f"[dim]{time.monotonic() - self._begun:5.1f} s[/dim]"
+    def _line(self, *parts: str | tuple[str, str]) -> None:
+        clock = (f"{time.monotonic() - self._begun:5.1f} s  ", "dim")
+        self._console.print(Text.assemble(clock, *parts), soft_wrap=True)

@@ -27,22 +27,16 @@ class Effects:
         async with self._context.store.transaction() as tx:
             claimed = await tx.outbox.claim(limit=BATCH)
         for effect, tries in claimed:
-            await self._settle(effect, tries)
+            await self._settle(effect, tries=tries)
         return len(claimed)
 
-    async def carry_out(self, key: str) -> None:
-        """Carries out one effect now, for somebody who waits for it; raises what went wrong.
+    async def carry_out(self, effect: Effect) -> None:
+        """Carries out an awaited effect, for the one who waits; raises what went wrong."""
+        error = await self._settle(effect, tries=1)
+        if error is not None:
+            raise error
 
-        Nothing to do if it was done, or is being done by somebody else.
-        """
-        async with self._context.store.transaction() as tx:
-            claimed = await tx.outbox.claim(key=key, limit=1)
-        for effect, tries in claimed:
-            error = await self._settle(effect, tries)
-            if error is not None:
-                raise error
-
-    async def _settle(self, effect: Effect, tries: int) -> FleetError | None:
+    async def _settle(self, effect: Effect, *, tries: int) -> FleetError | None:
         try:
             await self._merge(effect)
         except Unavailable as error:

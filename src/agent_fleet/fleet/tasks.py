@@ -181,7 +181,7 @@ class Tasks:
             )
             await tx.work.save(change)
         for effect in change.effects:
-            await self._effects.carry_out(effect.key)
+            await self._effects.carry_out(effect)
         return await self.show(task)
 
     async def diff(self, task: int) -> bytes:

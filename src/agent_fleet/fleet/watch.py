@@ -19,7 +19,7 @@ from agent_fleet.core.model import (
 )
 from agent_fleet.fleet.context import Context, follow_up, save_all
 from agent_fleet.fleet.sight import read_view
-from agent_fleet.store.schema import RESTORED
+from agent_fleet.store.schema import RESTORED, SETTLED, UNSETTLED
 
 log = structlog.get_logger()
 
@@ -108,7 +108,7 @@ class Watch:
         forges know of work that the database has forgotten.
         """
         async with self._context.store.reading() as tx:
-            if await tx.fact(RESTORED) is None:
+            if await tx.fact(RESTORED) != UNSETTLED:
                 return False
             under_way = [
                 attempt
@@ -119,7 +119,7 @@ class Watch:
         for attempt in under_way:
             await self._lose(attempt, expired=False)
         async with self._context.store.transaction() as tx:
-            await tx.forget_fact(RESTORED)
+            await tx.set_fact(RESTORED, SETTLED)
         log.info("restore_settled", attempts=len(under_way))
         return True
 

@@ -19,7 +19,7 @@ from agent_fleet.store.address import admitted, connect
 from agent_fleet.store.archivefile import End, Header, Reader, Row, Writer, written
 from agent_fleet.store.database import Database
 from agent_fleet.store.migrate import is_known, migrate, revision
-from agent_fleet.store.schema import RESTORED, meta
+from agent_fleet.store.schema import RESTORED, UNSETTLED, meta
 from agent_fleet.store.sqlite import LAST_TASK
 
 # What is a database's own and not the fleet's: it is made anew by a restore.
@@ -140,7 +140,7 @@ async def _insert(
 
 
 async def _begin_epoch(connection: AsyncConnection, database: Database) -> None:
-    facts = ({"key": "fleet_epoch", "value": new_id()}, {"key": RESTORED, "value": "yes"})
+    facts = ({"key": "fleet_epoch", "value": new_id()}, {"key": RESTORED, "value": UNSETTLED})
     await connection.execute(database.insert(meta).values(facts))
 
 

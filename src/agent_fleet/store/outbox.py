@@ -23,8 +23,17 @@ class Outbox:
         self._database = database
 
     async def post(self, effect: Effect) -> None:
-        """A new row; the same key again is the same row, unless it was refused."""
-        fresh = {"status": "pending", "tries": 0, "due_at": EPOCH, "error": ""}
+        """A new row; the same key again is the same row, unless it was refused.
+
+        One that is awaited is claimed from the first, by whoever posts it.
+        """
+        claimed = self._database.now() + CLAIM // timedelta(microseconds=1)
+        fresh: dict[str, object] = {
+            "status": "pending",
+            "tries": 0,
+            "due_at": claimed if effect.awaited else EPOCH,
+            "error": "",
+        }
         statement = self._database.insert(outbox).values(
             key=effect.key, kind=effect.kind, task=effect.task, payload=effect.payload, **fresh
         )
@@ -33,7 +42,7 @@ class Outbox:
         )
         await self._connection.execute(statement)
 
-    async def claim(self, *, key: str | None = None, limit: int) -> list[tuple[Effect, int]]:
+    async def claim(self, *, limit: int) -> list[tuple[Effect, int]]:
         """Effects that are due, with the number of times each was tried; ours for `CLAIM`."""
         now = self._database.now()
         due = (
@@ -43,8 +52,6 @@ class Outbox:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        if key is not None:
-            due = due.where(outbox.c.key == key)
         keys = (await self._connection.scalars(due)).all()
         if not keys:
             return []

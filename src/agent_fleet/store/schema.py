@@ -90,8 +90,8 @@ meta = Table(
     Column("value", Text, nullable=False),
 )
 
-RESTORED = "restored"
-"""The fact in `meta` that the database comes from a backup, and nobody has looked around yet."""
+RESTORED, UNSETTLED, SETTLED = "restored", "unsettled", "settled"
+"""The fact in `meta` that the database comes from a backup, and whether the forges were asked."""
 
 tasks = Table(
     "tasks",

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent_fleet.clock import Clock, new_id
@@ -45,8 +45,11 @@ class Transaction:
         """A fact about the fleet as a whole: `fleet_epoch`, `restored`."""
         return await self._connection.scalar(select(meta.c.value).where(meta.c.key == key))
 
-    async def forget_fact(self, key: str) -> None:
-        await self._connection.execute(delete(meta).where(meta.c.key == key))
+    async def set_fact(self, key: str, value: str) -> None:
+        statement = self._database.insert(meta).values(key=key, value=value)
+        await self._connection.execute(
+            statement.on_conflict_do_update(index_elements=["key"], set_={"value": value})
+        )
 
 
 class Store:

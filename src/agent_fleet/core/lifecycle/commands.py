@@ -114,6 +114,7 @@ def approve(state: State, *, merge: bool, now: datetime, actor: str) -> Change:
             kind="merge",
             task=task.id,
             payload={"branch": task.branch_name, "head": task.view.head, "base": task.base},
+            awaited=True,
         )
         effects = (effect,)
     return change(state, V.APPROVE, task, now=now, actor=actor, effects=effects)
