@@ -15,7 +15,7 @@ from agent_fleet.core.model import Effect, Outcome, Receipt
 from agent_fleet.core.registry import Account, Agent, Host, Token, TokenKind
 from agent_fleet.store import archive
 from agent_fleet.store.archive import Summary
-from agent_fleet.store.schema import metadata
+from agent_fleet.store.schema import RESTORED, UNSETTLED, metadata
 from agent_fleet.store.store import Store
 from tests.store import steps
 from tests.support.stores import ENGINES, database, reopened
@@ -57,7 +57,7 @@ async def test_a_restored_fleet_goes_on_with_new_numbers_and_a_new_epoch(
             async with store.transaction() as tx:
                 given = await tx.new_task_id()
                 epoch = await tx.fact("fleet_epoch")
-                await tx.set_fact("hold_off_until", "then")
+                await tx.set_fact("a fact", "then")
             events = await steps.history(store, attempt.task)
             live = await steps.seen(store, attempt.task)
         await archive.backup(source, tmp_path / "fleet.backup", clock=CLOCK)
@@ -68,13 +68,15 @@ async def test_a_restored_fleet_goes_on_with_new_numbers_and_a_new_epoch(
             new_events = await steps.history(store, task.id)
             async with store.reading() as tx:
                 new_epoch = await tx.fact("fleet_epoch")
-                hold_off = await tx.fact("hold_off_until")
+                fact = await tx.fact("a fact")
+                restored_fact = await tx.fact(RESTORED)
             still_live = await steps.seen(store, attempt.task)
 
     assert task.id == given + 1
     assert new_events[0].id > events[-1].id
     assert epoch != new_epoch is not None
-    assert hold_off == "then"
+    assert fact == "then"
+    assert restored_fact == UNSETTLED
     assert still_live == live
 
 
@@ -98,7 +100,7 @@ async def test_a_backup_is_one_moment_of_a_fleet_that_goes_on(engine: str, tmp_p
         async with reopened(url) as store:
             await steps.started(store)
             async with store.transaction() as tx:
-                await tx.set_fact("hold_off_until", "not yet committed")
+                await tx.set_fact("a fact", "not yet committed")
                 made = await archive.backup(url, tmp_path / "fleet.backup", clock=CLOCK)
 
     assert made.rows == {"tasks": 1, "attempts": 1, "events": 3}
@@ -277,7 +279,7 @@ async def _live_a_little(store: Store) -> None:
     await steps.take_over(store, taken.task, owner="ben")
     async with store.transaction() as tx:
         now = await tx.now()
-        await tx.set_fact("hold_off_until", "then")
+        await tx.set_fact("a fact", "then")
         for start in range(0, 40_000, 10_000):
             data = bytes(range(256)) * 40
             await tx.evidence.append_log(attempt.task, 1, start=start, data=data[:10_000])
