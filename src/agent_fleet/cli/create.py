@@ -46,7 +46,12 @@ async def create(
     *,
     repo: Annotated[str, Parameter(help="A configured repository, as local/api.")],
     file: Annotated[
-        str | None, Parameter(name=("--file", "-F"), help='An issue\'s Markdown; "-" reads stdin.')
+        str | None,
+        Parameter(
+            name=("--file", "-F"),
+            allow_leading_hyphen=True,
+            help='An issue\'s Markdown; "-" reads stdin.',
+        ),
     ] = None,
     title: Annotated[str | None, Parameter(help="Made of the text if left out.")] = None,
     priority: Annotated[
