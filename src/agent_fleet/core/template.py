@@ -5,7 +5,9 @@ text of others enters as values and is never itself read as a template.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from hashlib import sha256
+from types import CodeType
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.exceptions import SecurityError, UndefinedError
@@ -50,9 +52,7 @@ def fill(source: str, values: Mapping[str, object], *, path: str) -> str:
     try:
         if len(source.encode(errors="replace")) > TEMPLATE_BYTES:
             raise OverflowError(f"the template is longer than {TEMPLATE_BYTES} bytes")
-        tree = sandbox.parse(source)
-        sandbox.check(tree, names={*values})
-        code = sandbox.compile(sandbox.counted(tree))
+        code = _compiled(source, frozenset(values))
         chunks = Template.from_code(sandbox, code, {**sandbox.globals}).generate(values)
         return "".join(_limited(chunks))
     except TemplateSyntaxError as error:
@@ -62,6 +62,15 @@ def fill(source: str, values: Mapping[str, object], *, path: str) -> str:
         raise InvalidInput(path, str(error), remedy="shorten it") from error
     except _FAULTS as error:
         raise InvalidInput(path, str(error) or type(error).__name__, remedy="correct it") from error
+
+
+@lru_cache(maxsize=8)
+def _compiled(source: str, names: frozenset[str]) -> CodeType:
+    # Kept: it takes as long as the rest of a grant. The counting is done where the code runs.
+    sandbox = _Sandbox()
+    tree = sandbox.parse(source)
+    sandbox.check(tree, names=names)
+    return sandbox.compile(sandbox.counted(tree))
 
 
 def quoted(text: str) -> str:
@@ -92,7 +101,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         self._written = 0
         self._looped = 0
 
-    def check(self, tree: nodes.Template, *, names: set[str]) -> None:
+    def check(self, tree: nodes.Template, *, names: frozenset[str]) -> None:
         """Find by reading, in branches not taken too, what is unknown or could repeat uncounted."""
         for node in tree.find_all(_REFUSED):
             raise TemplateSyntaxError(f"a prompt has no {type(node).__name__}", node.lineno)
