@@ -19,6 +19,7 @@ from agent_fleet.core.model import Receipt, Transport
 from agent_fleet.core.registry import Token, TokenKind
 from agent_fleet.fleet.attempts import Executor
 from agent_fleet.web.access import AnyRequest, Caller, TheFleet, allow, check_visible
+from agent_fleet.web.waiting import while_connected
 
 READERS = (TokenKind.OPERATOR, TokenKind.REQUESTER, TokenKind.READ_ONLY, TokenKind.AGENT)
 CHUNK = 4 * 1024 * 1024
@@ -30,6 +31,7 @@ _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{1,15})?")
 
 @post("/tasks/dequeue", status_code=200, guards=[allow(TokenKind.AGENT)])
 async def dequeue(
+    request: AnyRequest,
     fleet: TheFleet,
     caller: Caller,
     data: JSONBody[DequeueRequest],
@@ -38,7 +40,8 @@ async def dequeue(
     ] = None,
 ) -> Response[DequeueAnswer | None]:
     """Grants for the agent (200), or nothing within the wait (204)."""
-    grants = await fleet.claims.dequeue(caller.name, data, request_key=key)
+    asking = fleet.claims.dequeue(caller.name, data, request_key=key)
+    grants = await while_connected(request, asking)
     if not grants:
         return Response(None, status_code=204)
     return Response(DequeueAnswer(grants=grants), status_code=200)
