@@ -105,6 +105,35 @@ async def test_an_awaited_effect_is_taken_up_by_others_only_if_nobody_carried_it
     assert [effect.key for effect, _ in later] == ["merge:1:b"]
 
 
+async def test_an_effect_is_nobody_elses_for_as_long_as_it_is_held(engine: str, tmp_path: Path):
+    async with opened(engine, tmp_path) as store:
+        await _posted(store, EFFECT)
+        await _claim(store)
+        store.shift_clock(CLAIM - timedelta(seconds=1))
+
+        async with store.transaction() as tx:
+            await tx.outbox.hold([EFFECT.key])
+        store.shift_clock(2 * CLAIM - timedelta(seconds=2))
+        held = await _claim(store)
+        store.shift_clock(2 * CLAIM + timedelta(seconds=1))
+        left = await _claim(store)
+
+    assert held == []
+    assert left == [(EFFECT, 2)]
+
+
+async def test_an_effect_that_stands_is_not_made_due_by_holding_it(engine: str, tmp_path: Path):
+    async with opened(engine, tmp_path) as store:
+        await _posted(store, EFFECT)
+        await _claim(store)
+        async with store.transaction() as tx:
+            await tx.outbox.done(EFFECT.key)
+            await tx.outbox.hold([EFFECT.key])
+        store.shift_clock(timedelta(days=1))
+
+        assert await _claim(store) == []
+
+
 async def test_two_that_claim_at_once_never_get_the_same_effect(engine: str, tmp_path: Path):
     effects = [Effect(key=f"merge:1:{i}", kind="merge", task=1) for i in range(12)]
     async with two_opened(engine, tmp_path) as stores:

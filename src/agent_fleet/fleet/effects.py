@@ -1,5 +1,12 @@
-"""What the outbox wants done outside, carried out: at least once, and its effect stands once."""
+"""What the outbox wants done outside, carried out: at least once, and its effect stands once.
 
+While it is being carried out an effect is held, however long that takes; so the next one may take
+it up soon after its holder was killed.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import structlog
@@ -9,6 +16,7 @@ from agent_fleet.core.model import Effect
 from agent_fleet.fleet.context import Context
 from agent_fleet.fleet.sight import read_view
 from agent_fleet.fleet.watch import Watch
+from agent_fleet.store.outbox import CLAIM
 
 log = structlog.get_logger()
 
@@ -26,15 +34,44 @@ class Effects:
         """Carries out what is due; returns how many effects were looked at."""
         async with self._context.store.transaction() as tx:
             claimed = await tx.outbox.claim(limit=BATCH)
-        for effect, tries in claimed:
-            await self._settle(effect, tries=tries)
+        open_ = {effect.key for effect, _ in claimed}
+        async with self._holding(open_):
+            for effect, tries in claimed:
+                await self._settle(effect, tries=tries)
+                open_.discard(effect.key)
         return len(claimed)
 
     async def carry_out(self, effect: Effect) -> None:
         """Carries out an awaited effect, for the one who waits; raises what went wrong."""
-        error = await self._settle(effect, tries=1)
+        async with self._holding({effect.key}):
+            error = await self._settle(effect, tries=1)
         if error is not None:
             raise error
+
+    @asynccontextmanager
+    async def _holding(self, keys: set[str]) -> AsyncGenerator[None]:
+        """While inside, nobody else takes up the effects that `keys` names by then."""
+        over = asyncio.Event()
+        holding = asyncio.create_task(self._hold(keys, over))
+        try:
+            yield
+        finally:
+            over.set()
+            await holding
+
+    async def _hold(self, keys: set[str], over: asyncio.Event) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(CLAIM.total_seconds() / 3):
+                    await over.wait()
+                return
+            except TimeoutError:
+                pass
+            try:
+                async with self._context.store.transaction() as tx:
+                    await tx.outbox.hold(tuple(keys))
+            except Unavailable as error:
+                log.warning("effects_not_held", keys=sorted(keys), error=error.message)
 
     async def _settle(self, effect: Effect, *, tries: int) -> FleetError | None:
         try:

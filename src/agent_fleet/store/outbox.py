@@ -1,18 +1,21 @@
 """Effects on the outside: committed with the change that wants them, carried out after.
 
-A row is claimed by moving its `due_at` ahead; who dies with it leaves it to be claimed again.
+A row is claimed by moving its `due_at` ahead, and kept by moving it again; who dies with it leaves
+it to be claimed by others.
 """
 
+from collections.abc import Collection
 from datetime import timedelta
 
-from sqlalchemy import Update, select, update
+from sqlalchemy import ColumnElement, Update, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent_fleet.core.model import Effect
 from agent_fleet.store.database import Database
 from agent_fleet.store.schema import EPOCH, outbox
 
-CLAIM = timedelta(seconds=60)
+CLAIM = timedelta(seconds=10)
+"""So long an effect is left to the one who carries it out, unless that one holds it longer."""
 
 
 class Outbox:
@@ -27,11 +30,10 @@ class Outbox:
 
         One that is awaited is claimed from the first, by whoever posts it.
         """
-        claimed = self._database.now() + CLAIM // timedelta(microseconds=1)
         fresh: dict[str, object] = {
             "status": "pending",
             "tries": 0,
-            "due_at": claimed if effect.awaited else EPOCH,
+            "due_at": self._claimed_until() if effect.awaited else EPOCH,
             "error": "",
         }
         statement = self._database.insert(outbox).values(
@@ -58,7 +60,7 @@ class Outbox:
         statement = (
             update(outbox)
             .where(outbox.c.key.in_(keys))
-            .values(due_at=now + CLAIM // timedelta(microseconds=1), tries=outbox.c.tries + 1)
+            .values(due_at=self._claimed_until(), tries=outbox.c.tries + 1)
             .returning(outbox.c.key, outbox.c.kind, outbox.c.task, outbox.c.payload, outbox.c.tries)
         )
         rows = (await self._connection.execute(statement)).all()
@@ -66,6 +68,11 @@ class Outbox:
             (Effect(key=row.key, kind=row.kind, task=row.task, payload=row.payload), row.tries)
             for row in rows
         ]
+
+    async def hold(self, keys: Collection[str]) -> None:
+        """They are being carried out: for another `CLAIM` they are not due to others."""
+        statement = update(outbox).where(outbox.c.key.in_(keys), outbox.c.status == "pending")
+        await self._connection.execute(statement.values(due_at=self._claimed_until()))
 
     async def done(self, key: str) -> None:
         """The effect stands, whatever another who tried it may say."""
@@ -82,6 +89,9 @@ class Outbox:
         micros = after // timedelta(microseconds=1)
         due_at = self._database.now() + micros
         await self._connection.execute(_pending(key).values(due_at=due_at, error=error))
+
+    def _claimed_until(self) -> ColumnElement[int]:
+        return self._database.now() + CLAIM // timedelta(microseconds=1)
 
 
 def _pending(key: str) -> Update:
