@@ -125,18 +125,21 @@ class Worker:
             await asyncio.gather(asking, stopping, *self._attempts, return_exceptions=True)
 
     async def _ask(self) -> None:
-        """Waits for a free slot, then for work to fill it, for ever."""
-        failures = 0
+        """Waits for a free slot, then for work to fill it, for ever.
+
+        Until a request is answered it keeps its key: what was granted by an answer that was lost
+        is then granted again, and not left lying until it expires.
+        """
+        failures, key = 0, new_id()
         while True:
             await self._slots.acquire()
             request = DequeueRequest(
                 incarnation=self._incarnation, wait_s=WAIT_S, adapters=tuple(self._adapters)
             )
-            key = new_id()
             grants: tuple[Grant, ...] = ()
             try:
                 grants = (await self._client.dequeue(request, key=key)).grants
-                failures = 0
+                failures, key = 0, new_id()
             except Unavailable as error:
                 failures += 1
                 log.warning("server_unavailable", error=error.message, failures=failures)
