@@ -1,15 +1,20 @@
+import asyncio
+import os
 import re
+import signal
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from agent_fleet.cli.exits import Exit
 from agent_fleet.client import AgentClient
 from agent_fleet.core.messages import DequeueRequest, StatusReport
 from agent_fleet.core.model import Outcome, Receipt
 from agent_fleet.core.registry import TokenKind
-from tests.cli.command import Ended, environ_of, fleet
+from tests.cli.command import Ended, clean_environ, environ_of, fleet
 from tests.support.servers import REPO, RunningServer, running_server
 
 INCARNATION = "incarnation-1"
@@ -224,3 +229,59 @@ async def test_what_is_missing_is_named(tmp_path: Path) -> None:
     assert [end.code for end in ends] == [2] * 5
     for end, named in zip(ends, ("--repo", "GOAL", "TASK", "TASK", "tusk"), strict=True):
         assert named in end.err.splitlines()[0]
+
+
+@pytest.mark.parametrize("arguments", [("task", "list"), ("task", "list", "--json")])
+async def test_whoever_stops_reading_hears_nothing_of_it(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    async with running_server(tmp_path) as server:
+        await run(server, "task", "create", "Answer", "--repo", REPO)
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "agent_fleet.cli", *arguments),
+                cwd=tmp_path,
+                env={**clean_environ(tmp_path), **environ_of(server)},
+                stdout=writer,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            _, err = await process.communicate()
+        finally:
+            os.close(writer)
+
+    assert err == b""
+    assert process.returncode == Exit.BROKEN_PIPE
+
+
+async def test_ctrl_c_ends_a_wait_quietly(tmp_path: Path) -> None:
+    async with at_work(tmp_path) as (server, agent):
+        await run(server, "task", "create", "Answer", "--repo", REPO)
+        await begin(server, agent, log=b"begun\n")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "agent_fleet.cli", "task", "logs", "1", "-f"),
+            cwd=tmp_path,
+            env={**clean_environ(tmp_path), **environ_of(server)},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"begun\n"
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+
+    assert process.returncode == Exit.INTERRUPTED, err
+    assert err == b""
+
+
+async def test_a_task_is_sent_back_with_a_text_from_a_file(tmp_path: Path) -> None:
+    async with at_work(tmp_path) as (server, agent):
+        await run(server, "task", "create", "Answer", "--repo", REPO)
+        await deliver(server, agent, await begin(server, agent), "task/1-answer")
+
+        neither = await run(server, "task", "request-changes", "1")
+        sent = await run(server, "task", "request-changes", "1", "--file", "-", stdin=b"Say why.\n")
+
+    assert (neither.code, "TEXT" in neither.err) == (2, True)
+    assert sent.out == "task 1: queued\n"

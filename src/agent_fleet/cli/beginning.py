@@ -10,7 +10,7 @@ from pathlib import Path
 from agent_fleet.config import Config, base_environment, load, template
 from agent_fleet.config.client import ADMIN_TOKEN
 from agent_fleet.config.values import RepoUrl, Values, Wrong
-from agent_fleet.core.errors import Conflict, InvalidInput
+from agent_fleet.core.errors import InvalidInput
 from agent_fleet.core.messages import TokenRequest
 from agent_fleet.core.registry import TokenKind
 from agent_fleet.server import opened
@@ -22,14 +22,18 @@ _ASK_S = 20.0
 async def begin(folder: Path, *, repo: str | None) -> list[str]:
     """Make what is missing in the folder; returns what there is to say about it.
 
-    Raises InvalidInput for a repository that cannot be meant, Conflict if one is named and the
-    configuration, which is never rewritten, is there already.
+    Raises InvalidInput for a repository that cannot be meant, and for one that would have to be
+    added to a configuration that is there: it is never rewritten.
     """
     file = folder / _FILE
     said: list[str] = []
     if repo is not None and file.exists():
-        section = await _section(folder, repo)
-        raise Conflict(f"{_FILE} is there already and is not rewritten; add to it: {section!r}")
+        header, *lines = (await _section(folder, repo)).splitlines()
+        raise InvalidInput(
+            "--repo",
+            f"{_FILE} is there already, and is never rewritten",
+            remedy=f"write into it the section {header} with {' and '.join(lines)}",
+        )
     if file.exists():
         said.append(f"{_FILE} is there already, and left as it is")
     else:

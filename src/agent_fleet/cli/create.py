@@ -35,13 +35,9 @@ FLAGS = {
 }
 """Which flag sets which field of a submission."""
 
-_FILE_BYTES = 200_000
-
 
 async def create(
-    goal: Annotated[
-        str | None, Parameter(name="GOAL", help='What is to be done; "-" reads it from stdin.')
-    ] = None,
+    goal: Annotated[str | None, Parameter(name="GOAL", help="What is to be done.")] = None,
     /,
     *,
     repo: Annotated[str, Parameter(help="A configured repository, as local/api.")],
@@ -112,8 +108,8 @@ async def create(
     """
     submission = _submission(
         repo=repo,
-        goal=output.read_stdin("GOAL") if goal == "-" else goal,
-        body=None if file is None else _read(file),
+        goal=goal,
+        body=None if file is None else output.read_text(file),
         title=title,
         priority=priority,
         mode=mode,
@@ -183,21 +179,3 @@ def _submission(**fields: object) -> Submission:
         flag = FLAGS[path.rstrip("`").partition("[")[0]]
         wanted = said.replace("`", "").removeprefix("Expected ")
         raise InvalidInput(flag, "is not what it may be", remedy=f"give {wanted}") from None
-
-
-def _read(file: str) -> str:
-    if file == "-":
-        return output.read_stdin("--file")
-    try:
-        with Path(file).open("rb") as content:
-            text = content.read(_FILE_BYTES + 1)
-    except OSError as error:
-        raise InvalidInput(
-            "--file", f"{file} cannot be read: {error.strerror}", remedy="name a file, or -"
-        ) from None
-    if len(text) > _FILE_BYTES:
-        raise InvalidInput("--file", f"{file} has more than 200 kB", remedy="shorten it")
-    try:
-        return text.decode()
-    except UnicodeDecodeError:
-        raise InvalidInput("--file", f"{file} is not UTF-8", remedy="save it as UTF-8") from None

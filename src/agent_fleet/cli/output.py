@@ -1,6 +1,7 @@
 """Where output goes: tables for people, JSON for programs."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
     from agent_fleet.client import FleetClient
 
+_FILE_BYTES = 200_000
+
 
 def print_json(value: object) -> None:
     """One JSON document on one line; what others wrote is escaped by JSON itself."""
@@ -22,7 +25,11 @@ def console(*, stderr: bool = False) -> "Console":
     """For people. Without colours and control sequences where it is no terminal."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 - called while it is handled: `exits` tells the code
+
+    return Quiet(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def cell(text: str, style: str = "") -> "Text":
@@ -39,7 +46,7 @@ def table(*columns: str, last_folds: bool = True) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
     for name in columns[:-1]:
         made.add_column(name, no_wrap=True, overflow="ellipsis")
     made.add_column(columns[-1], overflow="fold" if last_folds else "ellipsis", ratio=1)
@@ -55,17 +62,23 @@ def connect() -> "FleetClient":
     return FleetClient(settings.url, settings.token)
 
 
-def read_stdin(what: str) -> str:
-    """All of stdin, bounded. Raises InvalidInput if it is too large or not UTF-8."""
+def read_text(file: str) -> str:
+    """What `--file` names, "-" for stdin; bounded. Raises InvalidInput."""
     from agent_fleet.core.errors import InvalidInput
 
-    content = sys.stdin.buffer.read(_STDIN_BYTES + 1)
-    if len(content) > _STDIN_BYTES:
-        raise InvalidInput(what, "has more than 1 MiB", remedy="send less")
+    try:
+        if file == "-":
+            content = sys.stdin.buffer.read(_FILE_BYTES + 1)
+        else:
+            with Path(file).open("rb") as opened:
+                content = opened.read(_FILE_BYTES + 1)
+    except OSError as error:
+        raise InvalidInput(
+            "--file", f"{file} cannot be read: {error.strerror}", remedy="name a file, or -"
+        ) from None
+    if len(content) > _FILE_BYTES:
+        raise InvalidInput("--file", f"{file} has more than 200 kB", remedy="shorten it")
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise InvalidInput(what, "is not UTF-8 text", remedy="save it as UTF-8") from None
-
-
-_STDIN_BYTES = 1024 * 1024
+        raise InvalidInput("--file", f"{file} is not UTF-8", remedy="save it as UTF-8") from None

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 from agent_fleet.cli import create, output, taskview, waiting
 from agent_fleet.cli.exits import Exit, fail
 from agent_fleet.cli.text import visible
-from agent_fleet.core.errors import FleetError, NotFound
+from agent_fleet.core.errors import FleetError, InvalidInput, NotFound
 from agent_fleet.core.messages import TaskDetail
 from agent_fleet.core.model import TaskStatus
 
@@ -171,9 +171,17 @@ async def approve(
 @app.command
 async def request_changes(
     task: Number,
-    text: Annotated[str, Parameter(name="TEXT", help='What is to change; "-" reads stdin.')],
+    text: Annotated[str | None, Parameter(name="TEXT", help="What is to change.")] = None,
     /,
     *,
+    file: Annotated[
+        str | None,
+        Parameter(
+            name=("--file", "-F"),
+            allow_leading_hyphen=True,
+            help='A file with the text instead; "-" is stdin.',
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Send a task back: a revision with your text, by the same agent where it can.
@@ -181,13 +189,14 @@ async def request_changes(
     For example:
 
       fleet task request-changes 3 "Keep the old name as an alias."
-      fleet task request-changes 3 - < review.md
+      fleet task request-changes 3 --file review.md
     """
-    if text == "-":
-        text = output.read_stdin("TEXT")
+    if (text is None) == (file is None):
+        raise InvalidInput("TEXT", "one text is wanted", remedy="give it, or a --file")
+    told = output.read_text(file) if file is not None else text or ""
     async with output.connect() as client:
         try:
-            detail = await client.request_changes(task, text)
+            detail = await client.request_changes(task, told)
         except FleetError as error:
             fail(error, flags={"text": "TEXT"})
     _print(detail, json=json)
