@@ -245,25 +245,30 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     awaited: bool = False
 
 
+# The largest integer that JSON numbers hold exactly everywhere.
+Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an attempt consumed, as its CLI reported it."""
 
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_micro_usd: int | None = None
-    model: str | None = None
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cost_micro_usd: Count | None = None
+    model: Annotated[str, Meta(max_length=200)] | None = None
 
 
 class ValidationResult(msgspec.Struct, frozen=True):
-    command: str
-    exit_code: int
-    seconds: float
-    output_sha256: str
+    command: Annotated[str, Meta(max_length=4_000)]
+    exit_code: Annotated[int, Meta(ge=-1_000, le=1_000)]
+    seconds: Annotated[float, Meta(ge=0)]
+    output_sha256: Sha256
 
 
 class LogDigest(msgspec.Struct, frozen=True):
-    bytes: int = 0
-    sha256: str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    bytes: Count = 0
+    sha256: Sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

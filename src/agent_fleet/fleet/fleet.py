@@ -8,6 +8,7 @@ from agent_fleet.fleet.attempts import Attempts
 from agent_fleet.fleet.claims import Claims
 from agent_fleet.fleet.context import Context
 from agent_fleet.fleet.effects import Effects
+from agent_fleet.fleet.endings import Endings
 from agent_fleet.fleet.registry import Registry
 from agent_fleet.fleet.rules import Rules
 from agent_fleet.fleet.tasks import Tasks
@@ -29,6 +30,7 @@ class Fleet:
         self.tasks = Tasks(context, self.effects)
         self.claims = Claims(context)
         self.attempts = Attempts(context)
+        self.endings = Endings(context)
         self.registry = Registry(context)
 
     @classmethod

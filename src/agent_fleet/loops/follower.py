@@ -21,7 +21,7 @@ from agent_fleet.execution.attempt import carry_out, tidy
 from agent_fleet.execution.heartbeat import Status
 from agent_fleet.execution.strays import discard
 from agent_fleet.fleet import Fleet
-from agent_fleet.fleet.attempts import Executor
+from agent_fleet.fleet.executor import Executor
 from agent_fleet.loops.places import Place
 
 log = structlog.get_logger()
@@ -146,7 +146,7 @@ class Follower:
         """Until it is accepted; the forge or the database may be away for a while."""
         for failures in range(1, HAND_IN_TRIES + 1):
             try:
-                await self._fleet.attempts.hand_in(self._executor, receipt)
+                await self._fleet.endings.hand_in(self._executor, receipt)
             except Unavailable as error:
                 log.warning("receipt_not_accepted", task=receipt.task, error=error.message)
                 await self._clock.sleep(_pause(failures))
@@ -169,12 +169,12 @@ class Follower:
             reason=Reason.UNVERIFIED,
             summary="the forge did not answer for hours, so that the delivery was never seen",
         )
-        await self._fleet.attempts.hand_in(self._executor, unverified)
+        await self._fleet.endings.hand_in(self._executor, unverified)
 
     async def _give_up(self, grant: Grant, reason: Reason, message: str) -> None:
         log.warning("attempt_given_up", task=grant.task, reason=reason, message=message)
         try:
-            await self._fleet.attempts.fail(self._executor, grant, reason=reason, message=message)
+            await self._fleet.endings.fail(self._executor, grant, reason=reason, message=message)
         except LeaseLost:
             log.info("attempt_was_over", task=grant.task, attempt=grant.attempt)
 

@@ -17,7 +17,7 @@ from agent_fleet.core.messages import (
 )
 from agent_fleet.core.model import Receipt, Transport
 from agent_fleet.core.registry import Token, TokenKind
-from agent_fleet.fleet.attempts import Executor
+from agent_fleet.fleet.executor import Executor
 from agent_fleet.web.access import AnyRequest, Caller, TheFleet, allow, check_visible
 from agent_fleet.web.waiting import while_connected
 
@@ -109,7 +109,7 @@ async def read_log(
 @post("/receipts", status_code=200, guards=[allow(TokenKind.AGENT)])
 async def hand_in(fleet: TheFleet, caller: Caller, data: JSONBody[Receipt]) -> ReceiptAnswer:
     """The end of an attempt; the same receipt again gets the same answer."""
-    return await fleet.attempts.hand_in(_executor(caller), data)
+    return await fleet.endings.hand_in(_executor(caller), data)
 
 
 def _executor(caller: Token) -> Executor:
