@@ -107,6 +107,7 @@ async def _working(config: Config, fleet: Fleet) -> AsyncGenerator[None, None]:
     loops = (
         Prober(fleet, places, adapters=config.adapters, clock=clock),
         Dispatcher(fleet, follower),
+        follower,
         Sweeper(fleet, clock),
         Reconciler(fleet, every_s=float(config.git.poll)),
         Outbox(fleet),

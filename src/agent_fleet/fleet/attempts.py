@@ -3,6 +3,9 @@
 The same for both transports. Every word names the attempt's number and epoch.
 """
 
+from collections.abc import Collection
+from datetime import timedelta
+
 from agent_fleet.core import lifecycle
 from agent_fleet.core.errors import InvalidInput, LeaseLost
 from agent_fleet.core.messages import StatusAnswer, StatusReport
@@ -92,15 +95,21 @@ class Attempts:
         async with self._context.store.reading() as tx:
             return (await tx.work.attempt(task, attempt)).status is AttemptStatus.ENDED
 
-    async def take_over(self, owner: str) -> list[tuple[str, Grant]]:
+    async def take_over(
+        self, owner: str, *, but: Collection[tuple[int, int]] = (), age: timedelta = timedelta()
+    ) -> list[tuple[str, Grant]]:
         """The runs that an orchestrator of this name left behind, now with a new epoch.
 
-        Its former self is fenced off. Each comes with the name of its host.
+        Whoever followed them is fenced off. Left out are those that it follows (`but`: task and
+        attempt), and those granted more recently than `age`. Each comes with its host's name.
         """
         taken: list[tuple[str, Grant]] = []
         rules = self._context.rules
         async with self._context.store.transaction() as tx:
             for attempt in await tx.work.unended(transport=Transport.SSH_CLI, owner=owner):
+                now = await tx.now()
+                if (attempt.task, attempt.number) in but or now - attempt.granted_at < age:
+                    continue
                 state = await tx.work.state(attempt.task)
                 change = lifecycle.take_over(
                     state,
@@ -108,7 +117,7 @@ class Attempts:
                     epoch=attempt.epoch,
                     owner=owner,
                     lease_ttl=rules.lease_ttl,
-                    now=await tx.now(),
+                    now=now,
                 )
                 await tx.work.save(change)
                 assert change.attempt is not None

@@ -7,6 +7,7 @@ follows looks at the run first.
 
 import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 
 import structlog
 from msgspec.structs import replace
@@ -25,6 +26,9 @@ from agent_fleet.fleet.executor import Executor
 from agent_fleet.loops.places import Place
 
 log = structlog.get_logger()
+
+UNFOLLOWED = timedelta(seconds=60)
+"""A grant that nobody has followed for so long was lost on its way here."""
 
 FOLLOW_TRIES = 5
 HAND_IN_TRIES = 200
@@ -64,6 +68,11 @@ class OwnReporter:
 
 
 class Follower:
+    """As a loop it finds attempts that nobody follows, should a defect have lost one."""
+
+    name = "follower"
+    eager = False
+
     def __init__(
         self,
         fleet: Fleet,
@@ -79,31 +88,48 @@ class Follower:
         self._credentials = credentials
         self._clock = clock
         self._executor = Executor(fleet.rules.orchestrator, Transport.SSH_CLI)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
 
-    async def adopt(self) -> None:
-        """Takes over the runs that a former self left behind."""
-        for host, grant in await self._fleet.attempts.take_over(self._executor.name):
+    async def adopt(self, *, age: timedelta = timedelta()) -> None:
+        """Takes over the runs of this orchestrator that nobody follows."""
+        left = await self._fleet.attempts.take_over(
+            self._executor.name, but=self._tasks.keys(), age=age
+        )
+        for host, grant in left:
             log.info("run_adopted", task=grant.task, attempt=grant.attempt, host=host)
             self.follow(host, grant)
 
+    async def poll(self) -> float:
+        await self.adopt(age=UNFOLLOWED)
+        return UNFOLLOWED.total_seconds()
+
     def follow(self, host: str, grant: Grant) -> None:
         """Carries out the attempt beside everything else."""
+        key = (grant.task, grant.attempt)
         task = asyncio.create_task(self._follow(host, grant))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[key] = task
+        task.add_done_callback(lambda done: self._forget(key, done))
 
     async def close(self) -> None:
         """Follows no longer; the runs go on."""
-        for task in self._tasks:
+        following = list(self._tasks.values())
+        for task in following:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*following, return_exceptions=True)
+
+    def _forget(self, key: tuple[int, int], done: asyncio.Task[None]) -> None:
+        if self._tasks.get(key) is done:
+            del self._tasks[key]
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.error("run_follower_broke", task=key[0], attempt=key[1], exc_info=error)
 
     async def _follow(self, host: str, grant: Grant) -> None:
         place, adapter = self._places.get(host), self._adapters.get(grant.adapter)
         if place is None:
-            await self._give_up(grant, Reason.HOST_UNREACHABLE, f"{host} is no longer configured")
+            # Whether anything runs there nobody can tell, so it is not for us to start it again.
+            await self._give_up(grant, Reason.HOST_LOST, f"{host} is no longer configured")
         elif adapter is None:
+            await discard(place.machine, grant, place.setting)
             message = f"there is no adapter {grant.adapter!r} in the configuration"
             await self._give_up(grant, Reason.CLI_NOT_FOUND, message)
         else:
