@@ -61,7 +61,7 @@ async def test_the_fleet_hears_of_each_phase_and_of_the_start(shop: Workshop) ->
     await shop.receipt()
 
     words = shop.recorder.words
-    assert words[0] == {"status": "preparing", "phase": "prepare", "base_sha": None}
+    assert (words[0]["status"], words[0]["phase"]) == ("preparing", "prepare")
     started = next(word for word in words if word["status"] == "running")
     assert started["base_sha"] == shop.bench.heads()["main"]
 

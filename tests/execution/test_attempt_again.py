@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from agent_fleet.core.errors import Unavailable
+from agent_fleet.core.errors import LeaseLost, Unavailable
 from agent_fleet.core.faults import Reason
 from agent_fleet.core.model import Outcome
 from agent_fleet.execution.records import recall
 from tests.support.attempts import CANCEL, CONTINUE, WORK, Workshop
 from tests.support.remotes import BRANCH
-from tests.support.runs import written
+from tests.support.runs import bearers, written
 
 
 @pytest.fixture
@@ -68,15 +68,55 @@ async def test_a_run_that_goes_on_is_followed(shop: Workshop) -> None:
 
 
 async def test_a_run_that_is_found_is_running_from_the_first_word(shop: Workshop) -> None:
-    shop.adapter = shop.agent(f"{WORK}\nexec sleep 600")
+    finish = shop.directory / "finish"
+    shop.adapter = shop.agent(f"{WORK}\nuntil [ -e {finish} ]; do sleep 0.05; done")
     await leave(shop, when=shop.starts)
+    finish.touch()
     before = len(shop.recorder.words)
-    shop.recorder.answer = lambda _: CANCEL
 
     await shop.receipt()
 
     word = shop.recorder.words[before]
     assert (word["status"], word["base_sha"]) == ("running", shop.bench.heads()["main"])
+
+
+async def test_a_run_that_was_cancelled_meanwhile_is_ended(shop: Workshop) -> None:
+    shop.adapter = shop.agent(f"{WORK}\nexec sleep 600")
+    await leave(shop, when=shop.starts)
+    shop.recorder.answer = lambda _: CANCEL
+
+    receipt = await shop.receipt()
+
+    assert (receipt.outcome, receipt.reason) == (Outcome.CANCELLED, Reason.CANCELLED)
+    assert bearers(shop.run.name) == []
+
+
+async def test_a_validation_that_was_cancelled_meanwhile_is_ended(shop: Workshop) -> None:
+    validating = shop.directory / "validating"
+    shop.grant = replace(shop.grant, validation=(f"echo yes >{validating}; sleep 600",))
+    await leave(shop, when=validating)
+    shop.recorder.answer = lambda _: CANCEL
+
+    receipt = await shop.receipt()
+
+    assert receipt.reason is Reason.CANCELLED
+    assert bearers(f"{shop.run.name}.v0") == []
+
+
+@pytest.mark.parametrize("stage", ["run", "validate"])
+async def test_what_was_lost_meanwhile_is_ended(shop: Workshop, stage: str) -> None:
+    reached = shop.directory / "reached"
+    command = f"echo yes >{reached}; sleep 600"
+    if stage == "run":
+        shop.adapter = shop.agent(command)
+    shop.grant = replace(shop.grant, validation=(command,))
+    await leave(shop, when=reached)
+    shop.recorder.answer = lambda _: LeaseLost("expired")
+
+    receipt = await shop.carry_out()
+
+    assert receipt is None
+    assert bearers(shop.run.name) + bearers(f"{shop.run.name}.v0") == []
 
 
 async def test_validation_is_found_again_and_not_repeated(shop: Workshop) -> None:
@@ -91,20 +131,6 @@ async def test_validation_is_found_again_and_not_repeated(shop: Workshop) -> Non
     assert receipt.outcome is Outcome.SUCCEEDED
     assert written(validated) == "yes\n"
     changed = shop.bench.git("diff", "--name-only", f"main..{BRANCH}", at=shop.bench.remote)
-    assert changed == "done.txt"
-
-
-async def test_what_validation_made_is_never_taken_for_work(shop: Workshop) -> None:
-    made, finish = shop.directory / "made", shop.directory / "finish"
-    command = f"echo x >new; echo yes >{made}; until [ -e {finish} ]; do sleep 0.05; done"
-    shop.grant = replace(shop.grant, validation=(command,))
-    await leave(shop, when=made)
-    finish.touch()
-
-    receipt = await shop.receipt()
-
-    changed = shop.bench.git("diff", "--name-only", f"main..{BRANCH}", at=shop.bench.remote)
-    assert receipt.outcome is Outcome.SUCCEEDED
     assert changed == "done.txt"
 
 

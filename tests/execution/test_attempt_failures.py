@@ -213,6 +213,7 @@ async def test_the_silence_limit(shop: Workshop) -> None:
 
     assert (receipt.outcome, receipt.reason) == (Outcome.TIMED_OUT, Reason.STALLED)
     assert "hello" in receipt.summary
+    assert any("no output" in word["message"] for word in shop.recorder.words)
 
 
 async def test_output_keeps_a_run_from_being_silent(shop: Workshop) -> None:
@@ -271,7 +272,7 @@ async def test_a_validation_command_that_fails_is_the_last(shop: Workshop) -> No
 
 
 async def test_a_validation_command_without_end(shop: Workshop) -> None:
-    shop.grant = replace(shop.grant, validation=("setsid sleep 600 & echo on; sleep 600",))
+    shop.grant = replace(shop.grant, validation=("echo on; setsid sleep 600",))
     shop.limit(validation_s=0.5)
 
     receipt = await failure(shop)

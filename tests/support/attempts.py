@@ -16,10 +16,11 @@ from agent_fleet.adapters import Adapter, merge
 from agent_fleet.clock import SystemClock
 from agent_fleet.core.errors import Conflict, FleetError, LogGap
 from agent_fleet.core.messages import StatusAnswer
-from agent_fleet.core.model import Grant, Lease, Limits, Receipt
+from agent_fleet.core.model import Lease, Limits, Receipt
 from agent_fleet.execution import run
 from agent_fleet.execution.attempt import Setting, carry_out
 from agent_fleet.execution.heartbeat import Status
+from agent_fleet.execution.machine import Machine
 from agent_fleet.execution.records import recall
 from agent_fleet.execution.run import Graces
 from tests.support.remotes import Bench
@@ -73,7 +74,7 @@ class Recorder:
         message: str | None = None,
         base_sha: str | None = None,
     ) -> StatusAnswer:
-        word: Word = {"status": status, "phase": phase, "base_sha": base_sha}
+        word: Word = {"status": status, "phase": phase, "base_sha": base_sha, "message": message}
         with self._words.open("a") as file:
             file.write(json.dumps(word) + "\n")
         self.spoken.set()
@@ -107,7 +108,7 @@ class Workshop:
     def __init__(self, directory: Path, *, script: str = WORK) -> None:
         self.directory = directory
         self.bench = Bench(directory)
-        self.machine = self.bench.machine
+        self.machine: Machine = self.bench.machine
         self.recorder = Recorder(directory / "recorder")
         self.starts = directory / "starts"
         self.pipe = directory / "pipe"

@@ -28,7 +28,7 @@ class Described(msgspec.Struct, frozen=True):
 
 async def main(file: Path) -> None:
     described = msgspec.json.decode(file.read_bytes(), type=Described)
-    print("begun", flush=True)
+    say("begun")
     receipt = await carry_out(
         LocalMachine(environment=described.setting.environment),
         described.grant,
@@ -38,7 +38,12 @@ async def main(file: Path) -> None:
         clock=SystemClock(),
         receipt_id=new_id(),
     )
-    print(msgspec.json.encode(receipt).decode(), flush=True)
+    say(msgspec.json.encode(receipt).decode())
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from agent_fleet.core.errors import AttemptFailed, Unavailable
 from agent_fleet.core.faults import Reason
 from agent_fleet.core.model import Grant, LogDigest, Outcome, Receipt
 from agent_fleet.execution import run
+from agent_fleet.execution.following import LOST
 from agent_fleet.execution.heartbeat import Halt, Halted, Heartbeat, Reporter
 from agent_fleet.execution.logbook import Logbook
 from agent_fleet.execution.machine import Machine
@@ -66,40 +67,35 @@ async def carry_out(
         heartbeat.tell("run", status="running", base_sha=base_sha)
     site = Site(machine, clock, heartbeat, setting.poll_s, setting.patience_s)
     secrets = secrets_in(adapter, setting)
-    logbook = Logbook(
-        site,
-        reporter,
-        secrets=secrets,
-        most=grant.limits.output_bytes,
-        fresh=view is None,
-    )
-    draft = Receipt(
-        receipt_id=receipt_id,
-        task=grant.task,
-        attempt=grant.attempt,
-        outcome=Outcome.SUCCEEDED,
-        branch=grant.branch if grant.deliverable == "branch" else None,
-    )
+    most = grant.limits.output_bytes
+    logbook = Logbook(site, reporter, secrets=secrets, most=most, fresh=view is None)
     walk = Walk(
-        site, grant, adapter, setting, logbook=logbook, records=records, view=view, draft=draft
+        site,
+        grant,
+        adapter,
+        setting,
+        logbook=logbook,
+        records=records,
+        view=view,
+        receipt_id=receipt_id,
     )
     async with heartbeat.beating(), logbook.writing():
+        if records.concluded is not None:
+            await walk.recount()
+            await logbook.close(within_s=setting.patience_s)
+            await heartbeat.started()
+            return records.concluded.receipt
         try:
-            if records.concluded is not None:
-                receipt = records.concluded.receipt
-                await walk.recount()
-                await logbook.close(within_s=setting.patience_s)
-            else:
-                failure = await _walk(walk, heartbeat)
-                digest = await logbook.close(within_s=setting.patience_s)
-                receipt = _completed(walk, failure, digest, secrets=secrets)
-                # On a full disk it cannot be kept; handed in it can be.
-                with contextlib.suppress(AttemptFailed, Unavailable):
-                    await remember(machine, directory, Concluded(receipt))
+            failure = await _walk(walk)
         except Halted:
             if setting.self_stop:
-                await walk.abandon()
+                await walk.abandon(LOST)
             return None
+        digest = await logbook.close(within_s=setting.patience_s)
+        receipt = _completed(walk, failure, digest, secrets=secrets)
+        # On a full disk it cannot be kept; handed in it can be.
+        with contextlib.suppress(AttemptFailed, Unavailable):
+            await remember(machine, directory, Concluded(receipt))
         await heartbeat.started()
     return receipt
 
@@ -120,10 +116,9 @@ async def _look(machine: Machine, directory: str) -> RunView | None:
     return None if view.state is RunState.ABSENT else view
 
 
-async def _walk(walk: Walk, heartbeat: Heartbeat) -> Failure | None:
+async def _walk(walk: Walk) -> Failure | None:
     """Why the attempt did not deliver. Raises Halted where it is lost."""
     try:
-        await heartbeat.answered()
         await walk.deliver()
     except AttemptFailed as failed:
         return Failure(failed.reason, failed.message, failed.retry_after_s)

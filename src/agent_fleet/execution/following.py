@@ -19,7 +19,9 @@ from agent_fleet.execution.run import Graces, RunSpec, RunState, RunView
 from agent_fleet.execution.site import Site, insist
 from agent_fleet.execution.waiting import finish
 
-_LOST = "ended by its own worker, which could no longer renew the lease"
+CANCELLED = Ending(Reason.CANCELLED, "cancelled")
+LOST = Ending(Reason.KILLED, "ended by its own worker, which could no longer renew the lease")
+
 _BEFORE = frozenset({RunState.ABSENT, RunState.STARTING})
 
 
@@ -79,16 +81,20 @@ async def follow(
     bounds: Bounds,
     graces: Graces,
     section: Section,
-    ending: Ending | None = None,
+    began: float | None,
+    ending: Ending | None,
     on_running: Callable[[], None] = lambda: None,
 ) -> Followed:
-    """Follow the run at `place` until it is over; `ending` is what an earlier follower decided.
+    """Follow the run at `place` until it is over.
 
+    `began` is when it was started, by the clock of the site; None where another process did that:
+    then the machine knows, to a second. `ending` is what an earlier follower decided.
     Raises Halted when the attempt is lost: what becomes of the run is the caller's to say. Raises
     Unavailable when the machine does not answer; follow it again then.
     """
     view = await _look(site, place.directory)
-    began = site.clock.elapsed() - view.age_s
+    if began is None:
+        began = site.clock.elapsed() - view.age_s
     spoke, size, pause_s = site.clock.elapsed(), 0, site.poll_s
     while ending is None and view.state in {RunState.STARTING, RunState.RUNNING}:
         if view.state is RunState.RUNNING:
@@ -97,6 +103,7 @@ async def follow(
         now = site.clock.elapsed()
         if view.stdout_size + view.stderr_size != size:
             size, spoke, pause_s = view.stdout_size + view.stderr_size, now, site.poll_s
+        site.heartbeat.remark(_warning(bounds, silent_s=now - spoke))
         ending = _cancelled(site) or _exceeded(
             view, bounds, age_s=now - began, silent_s=now - spoke
         )
@@ -113,14 +120,13 @@ async def follow(
     return Followed(view, ending, seconds, survivors)
 
 
-async def abandon(site: Site, place: Place, *, graces: Graces) -> None:
-    """End whatever there is of the run at `place`, whose attempt is lost."""
+async def abandon(site: Site, place: Place, *, graces: Graces, ending: Ending) -> None:
+    """End whatever there is of the run at `place`, which nobody will follow."""
     view = await _look(site, place.directory)
     if view.state is RunState.ABSENT:
         return
     alive = view.state in {RunState.STARTING, RunState.RUNNING}
-    ending = Ending(Reason.KILLED, _LOST) if alive else None
-    await _end(site, place, graces=graces, ending=ending)
+    await _end(site, place, graces=graces, ending=ending if alive else None)
 
 
 def _cancelled(site: Site) -> Ending | None:
@@ -129,7 +135,7 @@ def _cancelled(site: Site) -> Ending | None:
     except Halted as halted:
         if halted.halt is Halt.LOST:
             raise
-        return Ending(Reason.CANCELLED, "cancelled")
+        return CANCELLED
     return None
 
 
@@ -147,6 +153,13 @@ def _exceeded(view: RunView, bounds: Bounds, *, age_s: float, silent_s: float) -
     if bounds.silence_s is not None and silent_s > bounds.silence_s:
         return Ending(Reason.STALLED, f"it had been silent for {bounds.silence_s:g} s")
     return None
+
+
+def _warning(bounds: Bounds, *, silent_s: float) -> str:
+    """Silence is shown early, and enforced late."""
+    if bounds.silence_s is None or silent_s < bounds.silence_s / 2:
+        return ""
+    return f"no output for {silent_s:.0f} s; ended after {bounds.silence_s:.0f} s of silence"
 
 
 async def _end(

@@ -78,6 +78,7 @@ class Heartbeat:
         self._status: Status = "preparing"
         self._phase = "prepare"
         self._base_sha: str | None = None
+        self._remark = ""
         self._news = asyncio.Event()
         self._answered = asyncio.Event()
         self._started = asyncio.Event()
@@ -106,6 +107,10 @@ class Heartbeat:
         if status is not None and status != self._status:
             self._status = status
             self._news.set()
+
+    def remark(self, text: str) -> None:
+        """What the next heartbeats say besides: something that people should see."""
+        self._remark = text
 
     def check(self) -> None:
         """Raise Halted if the work is to stop."""
@@ -166,7 +171,10 @@ class Heartbeat:
             sent_at, status = self._clock.elapsed(), self._status
             try:
                 answer = await self._reporter.report(
-                    status=status, phase=self._phase, base_sha=self._base_sha
+                    status=status,
+                    phase=self._phase,
+                    message=self._remark,
+                    base_sha=self._base_sha,
                 )
             except (LeaseLost, NotFound, Forbidden, Unauthenticated):
                 self._stop(Halt.LOST)

@@ -103,12 +103,13 @@ async def _run(
         stdin=None,
         mark=place.mark,
     )
-    ending = None
+    ending, began = None, site.clock.elapsed()
     if not await following.start(site, spec):
+        began = None
         ending = (await insist(site, lambda: recall(site.machine, place.directory))).ending
     section = logbook.add(place.directory, "stdout", header=header)
     followed = await follow(
-        site, place, bounds=bounds, graces=GRACES, section=section, ending=ending
+        site, place, bounds=bounds, graces=GRACES, section=section, began=began, ending=ending
     )
     if followed.ending is not None and followed.ending.reason is Reason.CANCELLED:
         raise Halted(Halt.CANCEL)

@@ -12,13 +12,14 @@ from msgspec.structs import replace
 from agent_fleet.adapters import Adapter, render
 from agent_fleet.core.errors import AttemptFailed, InvalidInput, Unavailable
 from agent_fleet.core.faults import Reason
-from agent_fleet.core.model import Grant, Receipt
+from agent_fleet.core.model import Grant, Outcome, Receipt
 from agent_fleet.execution import following, run, validation
 from agent_fleet.execution import workspace as workspaces
 from agent_fleet.execution.following import Bounds, Followed, follow, not_started
+from agent_fleet.execution.heartbeat import Halt, Halted
 from agent_fleet.execution.judging import judge_run
 from agent_fleet.execution.logbook import Logbook
-from agent_fleet.execution.records import Judged, Prepared, Records, remember
+from agent_fleet.execution.records import Ending, Judged, Prepared, Records, remember
 from agent_fleet.execution.run import Graces, RunSpec, RunState, RunView
 from agent_fleet.execution.setting import (
     Setting,
@@ -51,9 +52,15 @@ class Walk:
         logbook: Logbook,
         records: Records,
         view: RunView | None,
-        draft: Receipt,
+        receipt_id: str,
     ) -> None:
-        self.draft = draft
+        self.draft = Receipt(
+            receipt_id=receipt_id,
+            task=grant.task,
+            attempt=grant.attempt,
+            outcome=Outcome.SUCCEEDED,
+            branch=grant.branch if grant.deliverable == "branch" else None,
+        )
         self.survivors: tuple[int, ...] = ()
         self._site = site
         self._grant = grant
@@ -62,13 +69,32 @@ class Walk:
         self._logbook = logbook
         self._prepared = records.prepared if view is not None else None
         self._records = records
+        self._began: float | None = None
         self._directory = place_of(grant, setting, workspace="").directory
         self._graces = Graces(
             adapter.graces.interrupt_s, adapter.graces.terminate_s, adapter.graces.kill_s
         )
 
     async def deliver(self) -> None:
-        """The stages, until the work is delivered. Raises AttemptFailed, or Halted."""
+        """The stages, until the work is delivered.
+
+        Raises AttemptFailed where one fails. Raises Halted where the attempt is to stop: of one
+        that is cancelled nothing runs any more; one that is lost is left as it is.
+        """
+        try:
+            await self._deliver()
+        except Halted as halted:
+            if halted.halt is Halt.CANCEL:
+                await self.abandon(following.CANCELLED)
+            raise
+
+    async def _deliver(self) -> None:
+        try:
+            await self._site.heartbeat.answered()
+        except Halted as halted:
+            # A run that is found is ended by its follower, for what it still has to say.
+            if halted.halt is Halt.LOST or self._prepared is None:
+                raise
         prepared = self._prepared or await self._prepare()
         workspace = prepared.workspace
         self._note(prepare_s=prepared.seconds, base_sha=workspace.base_sha)
@@ -106,14 +132,14 @@ class Walk:
                 return
             directory = validation.place_of(self._place(""), number).directory
 
-    async def abandon(self) -> None:
-        """End what may still run of an attempt that is lost."""
+    async def abandon(self, ending: Ending) -> None:
+        """End what may still run of the attempt, for that reason."""
         if self._prepared is None:
             return
         agent = self._place(self._prepared.workspace.path)
         count = len(self._grant.validation)
         for place in (agent, *(validation.place_of(agent, number) for number in range(count))):
-            await following.abandon(self._site, place, graces=self._graces)
+            await following.abandon(self._site, place, graces=self._graces, ending=ending)
 
     async def _prepare(self) -> Prepared:
         site, limit_s = self._site, self._grant.limits.prepare_s
@@ -130,13 +156,14 @@ class Walk:
                 )
             )
             prepared = Prepared(workspace, round(site.clock.elapsed() - began, 3))
-            await remember(site.machine, self._directory, prepared)
+            await insist(site, lambda: remember(site.machine, self._directory, prepared))
         except Unavailable as error:
             if site.clock.elapsed() - began >= limit_s:
                 message = f"the workspace was not prepared within {limit_s:g} s"
                 raise AttemptFailed(Reason.WORKSPACE_ERROR, message) from error
             raise not_started(error) from error
         self._prepared = prepared
+        self._began = site.clock.elapsed()
         await following.start(site, self._spec(workspace))
         return prepared
 
@@ -175,6 +202,7 @@ class Walk:
             ),
             graces=self._graces,
             section=self._logbook.add(self._directory, "stdout"),
+            began=self._began,
             ending=self._records.ending,
             on_running=lambda: heartbeat.tell("run", status="running", base_sha=workspace.base_sha),
         )
