@@ -17,9 +17,17 @@ GRACES = Graces(interrupt_s=5.0, terminate_s=5.0, kill_s=5.0)
 _LIST = """
 cd "$1/runs" 2>/dev/null || exit 0
 for name in *; do
-    [ ! -d "$name" ] || printf '%s\\n' "$name"
+    [ ! -e "$name" ] || printf '%s\\n' "$name"
 done
 """
+
+
+async def list_attempts(machine: Machine, setting: Setting) -> frozenset[str]:
+    """The attempts that have runs under the root, or of which something is remembered there.
+
+    By the names that `place_of` gives them. Raises Unavailable when the machine does not answer.
+    """
+    return frozenset(name.partition(".")[0] for name in await _names(machine, setting))
 
 
 async def discard(machine: Machine, grant: Grant, setting: Setting) -> None:
@@ -27,38 +35,40 @@ async def discard(machine: Machine, grant: Grant, setting: Setting) -> None:
 
     Raises Unavailable when the machine does not answer.
     """
-    directory = place_of(grant, setting, workspace="").directory
-    name = directory.rpartition("/")[2]
-    for found in await _runs(machine, setting):
-        if found == name or found.startswith(f"{name}."):
-            await _end(machine, f"{setting.root}/runs/{found}", directory)
-    await forget(machine, directory)
+    await discard_named(machine, place_of(grant, setting, workspace="").mark, setting)
+
+
+async def discard_named(machine: Machine, attempt: str, setting: Setting) -> None:
+    """The same for an attempt that `list_attempts` named.
+
+    Its processes are known by their mark alone: whoever else is at work in its workspace may be
+    its successor.
+    """
+    root = f"{setting.root}/runs"
+    for name in await _names(machine, setting):
+        if name == attempt or name.startswith(f"{attempt}."):
+            place = f"{root}/{name}"
+            await run.end(machine, place, workspace=place, mark=name, graces=GRACES)
+    await forget(machine, f"{root}/{attempt}")
 
 
 async def end_strays(machine: Machine, setting: Setting) -> int:
-    """End and forget every run under the root; how many there were.
+    """End and forget all runs under the root; of how many attempts they were.
 
     For a worker that has just started, or a fleet just restored: none of them can be its own.
     """
-    names = await _runs(machine, setting)
-    for name in names:
-        directory = f"{setting.root}/runs/{name}"
-        await _end(machine, directory, f"{setting.root}/runs/{name.partition('.')[0]}")
-    for name in names:
-        await forget(machine, f"{setting.root}/runs/{name}")
-    return len(names)
+    attempts = await list_attempts(machine, setting)
+    for attempt in sorted(attempts):
+        directory = f"{setting.root}/runs/{attempt}"
+        prepared = (await recall(machine, directory)).prepared
+        if prepared is not None:
+            workspace = prepared.workspace.path
+            await run.end(machine, directory, workspace=workspace, mark=attempt, graces=GRACES)
+        await discard_named(machine, attempt, setting)
+    return len(attempts)
 
 
-async def _end(machine: Machine, directory: str, attempt: str) -> None:
-    """`attempt` is the directory of the attempt's first run, beside which its workspace is told."""
-    prepared = (await recall(machine, attempt)).prepared
-    # Before anything was prepared there is no workspace, and nobody can be at work in it.
-    workspace = prepared.workspace.path if prepared is not None else directory
-    mark = directory.rpartition("/")[2]
-    await run.end(machine, directory, workspace=workspace, mark=mark, graces=GRACES)
-
-
-async def _runs(machine: Machine, setting: Setting) -> list[str]:
+async def _names(machine: Machine, setting: Setting) -> list[str]:
     done = await run_script(machine, _LIST.encode(), setting.root, timeout_s=SHORT_S)
     if done.exit_code != 0:
         raise Unavailable(f"{machine.name}: {done.stderr.decode(errors='replace').strip()}")

@@ -19,12 +19,16 @@ from agent_fleet.store.store import Store
 
 
 class Fleet:
-    """Made with `Fleet.open`. `wakeups` are published by every commit of this process."""
+    """Made with `Fleet.open`. `wakeups` are published by every commit of this process.
+
+    `epoch` is new after a restore: runs that bear another are of a time before it.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self.wakeups = context.wakeups
         self.rules = context.rules
+        self.epoch = context.fleet_epoch
         self.watch = Watch(context)
         self.effects = Effects(context, self.watch)
         self.tasks = Tasks(context, self.effects)
