@@ -1,0 +1,166 @@
+"""The orchestrator is killed at any moment, and started again: nothing is lost, nothing doubled."""
+
+import asyncio
+import os
+import random
+import secrets
+from pathlib import Path
+
+import pytest
+
+from agent_fleet.client import FleetClient
+from agent_fleet.core.errors import Unavailable
+from agent_fleet.core.messages import Submission, TaskDetail
+from agent_fleet.core.model import Mode, TaskStatus
+from tests.e2e.reckoning import reckon
+from tests.support.stage import Stage, page, staged
+from tests.support.stores import ENGINES, database
+
+SEED = "FLEET_TEST_SEED"
+AT_LEAST = 9
+UNDER_WAY = 6
+AT_MOST = 60
+COMPLETED_S = 150.0
+
+
+@pytest.mark.timeout(120)
+async def test_an_orchestrator_killed_four_times_loses_nothing_and_doubles_nothing(
+    tmp_path: Path,
+) -> None:
+    await _survives(tmp_path, "sqlite", kills=4)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_an_orchestrator_killed_twenty_times_loses_nothing_and_doubles_nothing(
+    engine: str, tmp_path: Path
+) -> None:
+    await _survives(tmp_path, engine, kills=20)
+
+
+async def _survives(directory: Path, engine: str, *, kills: int) -> None:
+    seed = int(os.environ.get(SEED) or secrets.randbits(32))
+    with database(engine, directory) as url:
+        async with staged(directory, database=_setting(url)) as stage, stage.client() as client:
+            try:
+                await _kill_and_reckon(stage, client, random.Random(seed), kills=kills)
+            except BaseException as error:
+                error.add_note(f"to kill at the same moments: {SEED}={seed}")
+                raise
+
+
+async def _kill_and_reckon(
+    stage: Stage, client: FleetClient, rng: random.Random, *, kills: int
+) -> None:
+    load = Load(client)
+    async with asyncio.TaskGroup() as group:
+        killing = group.create_task(_keep_killing(stage, client, rng, kills=kills))
+        stage.agent()
+        async with asyncio.timeout(COMPLETED_S + 10 * kills):
+            await load.play(until=killing)
+
+    await reckon(stage, client, load.tasks)
+
+
+async def _keep_killing(
+    stage: Stage, client: FleetClient, rng: random.Random, *, kills: int
+) -> None:
+    """Each time while it starts or while it works; in the end there is one that is left alone."""
+    for _ in range(kills):
+        process = stage.start_orchestrator()
+        if rng.random() < 0.8:
+            await stage.until_ready(process, client)
+            moment = rng.uniform(0.0, 4.0)
+        else:
+            moment = rng.uniform(0.0, 2.0)
+        await asyncio.sleep(moment)
+        assert process.poll() is None
+        process.kill()
+        process.wait()
+    await stage.orchestrator(client)
+
+
+class Load:
+    """People who file tasks as long as there is killing, and look after each until it has ended.
+
+    Nobody of them knows whether the orchestrator is there.
+    """
+
+    def __init__(self, client: FleetClient) -> None:
+        self.tasks: list[int] = []
+        self._client = client
+
+    async def play(self, *, until: asyncio.Task[None]) -> None:
+        under_way: set[asyncio.Task[None]] = set()
+        filed = 0
+        while under_way or filed < AT_LEAST or not until.done():
+            while filed < AT_MOST and len(under_way) < UNDER_WAY:
+                if filed >= AT_LEAST and until.done():
+                    break
+                filed += 1
+                under_way.add(asyncio.create_task(self._accompany(filed)))
+            done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+
+    async def _accompany(self, number: int) -> None:
+        detail = await self._submit(_kind(number), key=f"task-{number}")
+        task, sent_back = detail.task.id, number % 5 != 2
+        self.tasks.append(task)
+        while detail.task.status is not TaskStatus.COMPLETED:
+            if detail.task.status is TaskStatus.REVIEW_PENDING:
+                if not sent_back:
+                    sent_back = await self._send_back(task)
+                else:
+                    await self._approve(task)
+            try:
+                detail = await self._client.wait(task, until="settled", timeout_s=2.0)
+            except Unavailable:
+                continue
+            unwanted = {TaskStatus.NEEDS_HUMAN, TaskStatus.FAILED, TaskStatus.CANCELLED}
+            assert detail.task.status not in unwanted, detail
+
+    async def _submit(self, submission: Submission, *, key: str) -> TaskDetail:
+        while True:
+            try:
+                return await self._client.submit(submission, key=key)
+            except Unavailable:
+                await asyncio.sleep(0.2)
+
+    async def _send_back(self, task: int) -> bool:
+        """Whether it is known to be sent back; if the answer was lost, the next look tells."""
+        try:
+            before = (await self._client.task(task)).task
+            if before.view.reviews:
+                return True
+            await self._client.request_changes(task, "Write it once more.")
+        except Unavailable:
+            return False
+        return True
+
+    async def _approve(self, task: int) -> None:
+        """What was approved once is merged, by whoever is there: it is not approved again."""
+        try:
+            events = (await self._client.event_page(task=task)).events
+            if not any(event.verb == "approve" for event in events):
+                await self._client.approve(task, merge=True)
+        except Unavailable:
+            return
+
+
+def _kind(number: int) -> Submission:
+    """Of every kind some: by each transport, committed by the CLI or not, without a branch."""
+    modes = (Mode.SSH_CLI, Mode.HTTP_PULL, Mode.EITHER)
+    return page(
+        number,
+        steps=2 + number % 4,
+        commits=number % 4 != 0,
+        mode=modes[number % 3],
+        deliverable="none" if number % 7 == 3 else "branch",
+        priority=number % 2,
+    )
+
+
+def _setting(url: str) -> str:
+    return "sqlite" if url.startswith("sqlite:") else url
