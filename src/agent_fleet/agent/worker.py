@@ -25,7 +25,7 @@ from agent_fleet.execution.local import LocalMachine
 from agent_fleet.execution.machine import Machine
 from agent_fleet.execution.probe import find_versions
 from agent_fleet.execution.setting import Setting
-from agent_fleet.execution.strays import end_strays
+from agent_fleet.execution.strays import discard, end_strays
 
 log = structlog.get_logger()
 
@@ -179,10 +179,16 @@ class Worker:
                 log.warning("attempt_interrupted", task=grant.task, error=error.message)
                 await self._clock.sleep(min(2.0**failures / 4, LONGEST_PAUSE_S))
                 continue
+            except Exception:
+                log.exception("attempt_broke", task=grant.task, failures=failures)
+                await self._clock.sleep(min(2.0**failures / 4, LONGEST_PAUSE_S))
+                continue
             if receipt is None:
                 log.warning("lease_lost", task=grant.task, attempt=grant.attempt)
             else:
                 await hand_in(self._client, receipt, clock=self._clock)
             await tidy(self._machine, grant, self._setting)
             return
+        # The server hears no more of it, and takes it back when the lease is over.
         log.error("attempt_abandoned", task=grant.task, attempt=grant.attempt)
+        await discard(self._machine, grant, self._setting)
