@@ -61,7 +61,9 @@ async def serving(directory: Path) -> AsyncGenerator[FleetClient]:
 
 
 async def test_init_makes_what_a_server_needs_and_serve_serves_it(tmp_path: Path) -> None:
-    subprocess.run(["git", "init", "-q", "--bare", "-b", "trunk", "api.git"], cwd=tmp_path)
+    subprocess.run(
+        ["git", "init", "-q", "--bare", "-b", "trunk", "api.git"], cwd=tmp_path, check=True
+    )
 
     begun = await fleet("init", "--repo", "api.git", at=tmp_path)
     again = await fleet("init", at=tmp_path)
@@ -138,7 +140,7 @@ async def test_a_backup_goes_into_an_empty_database_only(tmp_path: Path) -> None
     assert saved.code == 0, saved.err
     assert refused.code == 4
     assert restored.code == 0, restored.err
-    assert restored.json()["sha256"] in saved.out
+    assert str(restored.json()["sha256"]) in saved.out
     assert absent.code == 2
 
 
@@ -253,6 +255,7 @@ sys.exit(guarded(["serve"]))
         env={**clean_environ(tmp_path), "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
+        check=False,
     )
 
     assert ended.returncode == 2

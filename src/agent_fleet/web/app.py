@@ -12,7 +12,12 @@ from agent_fleet.core.messages import Ready
 from agent_fleet.fleet import Fleet
 from agent_fleet.web import attempts, registry, tasks
 from agent_fleet.web.access import TheFleet, caller
-from agent_fleet.web.errors import answer_defect, answer_fleet_error, answer_http_error
+from agent_fleet.web.errors import (
+    answer_defect,
+    answer_fleet_error,
+    answer_http_error,
+    answer_too_deep,
+)
 
 BODY_LIMIT = 1_000_000
 """Bytes of a request's body; it is refused before it is parsed."""
@@ -42,6 +47,7 @@ def create_app(fleet: Fleet) -> Litestar:
         exception_handlers={
             FleetError: answer_fleet_error,
             HTTPException: answer_http_error,
+            RecursionError: answer_too_deep,
             Exception: answer_defect,
         },
         openapi_config=OpenAPIConfig(title="agent-fleet", version=version("agent-fleet")),

@@ -68,6 +68,11 @@ def answer_http_error(_request: AnyRequest, error: HTTPException) -> Response[by
     )
 
 
+def answer_too_deep(_request: AnyRequest, _error: RecursionError) -> Response[bytes]:
+    """A body of thousands of brackets: nothing else here recurses."""
+    return _answer(to_problem(InvalidInput("$", "is nested too deeply", remedy="send it flat")))
+
+
 def answer_defect(request: AnyRequest, error: Exception) -> Response[bytes]:
     """A defect of ours: logged whole, told without detail."""
     log.error("request_failed", method=request.method, path=request.url.path, exc_info=error)
