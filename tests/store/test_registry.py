@@ -70,7 +70,7 @@ async def test_an_orchestrator_forgets_only_its_own_hosts(engine: str, tmp_path:
     assert [host.name for host in of_others] == ["c"]
 
 
-@pytest.mark.parametrize("row", ["agent", "host"])
+@pytest.mark.parametrize("row", ["agent", "host", "hosts"])
 async def test_a_locked_row_makes_another_wait(row: str, tmp_path: Path):
     async with two_opened("postgres", tmp_path) as (first, second):
         await _add(first, ADA)
@@ -162,6 +162,8 @@ async def _add(store: Store, agent: Agent) -> None:
 async def _lock(tx: Transaction, row: str) -> None:
     if row == "agent":
         await tx.registry.agent("ada", lock=True)
+    elif row == "hosts":
+        await tx.registry.hosts(lock=True)
     else:
         await tx.registry.host("ws", lock=True)
 

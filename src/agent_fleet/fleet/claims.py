@@ -46,8 +46,7 @@ class Claims:
             tasks = await waiting_tasks(tx, modes=(Mode.SSH_CLI, Mode.EITHER))
             if not tasks:
                 return []
-            for host in await tx.registry.hosts():
-                await tx.registry.host(host.name, lock=True)
+            await tx.registry.hosts(lock=True)
             snapshot = await read_snapshot(tx, context.rules, tasks=tasks, now=now)
             for placement in plan(snapshot).placements:
                 made = await grant(

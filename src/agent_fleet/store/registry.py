@@ -68,8 +68,10 @@ class Registry:
             raise NotFound(f"there is no host {name!r}")
         return msgspec.convert(row, Host, from_attributes=True)
 
-    async def hosts(self) -> list[Host]:
-        rows = await self._connection.execute(select(hosts).order_by(hosts.c.name))
+    async def hosts(self, *, lock: bool = False) -> list[Host]:
+        """By name. `lock`: as with one host; the rows are taken in the order of their names."""
+        query = select(hosts).order_by(hosts.c.name)
+        rows = await self._connection.execute(query.with_for_update() if lock else query)
         return [msgspec.convert(row, Host, from_attributes=True) for row in rows]
 
     async def forget_hosts(self, *, orchestrator: str, but: Sequence[str]) -> None:
