@@ -41,6 +41,8 @@ from agent_fleet.core.lifecycle.transitions import (
 )
 from agent_fleet.core.model import Attempt, ForgeView, Outcome, Session, Task
 
+_BY_THE_CLI = frozenset({Reason.AGENT_ERROR, Reason.OUTPUT_UNPARSABLE})
+
 
 def release(
     state: State,
@@ -109,6 +111,8 @@ def fail(
     """The attempt ended with a typed reason; `faults.CONSEQUENCES` says what happens next.
 
     `alternatives`: another account or adapter could take the task, should this account be stopped.
+    A CLI that failed by itself and names no `session` did not find the one that it was to resume:
+    the next attempt begins a new one.
     """
     current = own(state, attempt=attempt, epoch=epoch)
     row = CONSEQUENCES[reason]
@@ -126,7 +130,7 @@ def fail(
         state.task,
         tries=state.task.tries + charged,
         free_failures=0 if charged else state.task.free_failures + 1,
-        session=session or state.task.session,
+        session=session or (None if reason in _BY_THE_CLI else state.task.session),
     )
     blocked = row.penalty is Penalty.ACCOUNT_STOP and not alternatives
     after = _after_failure(task, reason, blocked=blocked, message=message, backoff=backoff, now=now)

@@ -43,8 +43,9 @@ def grant(
 ) -> Change:
     """A new attempt, with the next number; Conflict while another has not ended or none may begin.
 
-    A task that is `fresh` takes its next branch generation, of which nothing is known yet. The
-    first attempt that answers the reviews of a head begins a revision.
+    A task that is `fresh` takes its next branch generation, of which nothing is known yet; it has
+    another workspace, where no session of the former one can be resumed. The first attempt that
+    answers the reviews of a head begins a revision.
     """
     task = state.task
     if state.unended:
@@ -102,6 +103,7 @@ def _next_generation(task: Task) -> Task:
         fresh=False,
         started=False,
         base_sha=None,
+        session=None,
         view=ForgeView(version=task.view.version),
     )
 
