@@ -63,7 +63,8 @@ class Records(Struct, frozen=True):
 
 _WRITE = """
 umask 077
-mkdir -p "${1%/*}" && printf '%s\\n' "$record" >"$1.$$" && mv -f "$1.$$" "$1"
+[ -d "${1%/*}" ] || mkdir -p "${1%/*}" || exit 1
+printf '%s\\n' "$record" >"$1.$$" && mv -f "$1.$$" "$1"
 """
 _READ = """
 for name in prepared ending judged receipt; do
