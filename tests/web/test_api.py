@@ -167,7 +167,7 @@ async def test_so_is_one_of_every_other_request(
     tmp_path: Path, method: str, path: str, body: object, field: str
 ) -> None:
     async with api(tmp_path) as fleet:
-        sent = {} if body is None else {"json": body}
+        sent: dict[str, Any] = {} if body is None else {"json": body}
         told = problem(await fleet.ask(method, path, **sent))
 
     assert (told["status"], told["field"]) == (400, field)
