@@ -29,11 +29,15 @@ _PEOPLE = ("-c", "user.name=A Person", "-c", "user.email=person@example.org")
 
 @dataclass(frozen=True)
 class Deployment:
-    """A fleet that runs. `host_root` and `agent_root`: where each keeps workspaces and runs."""
+    """A fleet that runs.
+
+    `host_root` and `agent_root`: where each keeps workspaces and runs. `home`: of both.
+    """
 
     url: str
     admin: str
     origin: Path
+    home: Path
     host_root: Path
     agent_root: Path
     ready: Ready
@@ -76,6 +80,7 @@ def deployed(
     worker = ("agent", "run", "--config", str(file), "--root", str(agent_root))
     with _process(directory / "server.log", "serve", "--config", str(file), environ=clean):
         ready = eventually(lambda: asyncio.run(_ready(url, admin)), 30, "a server that is ready")
+        assert ready is not None
         with _process(
             directory / "agent.log",
             *worker,
@@ -87,6 +92,7 @@ def deployed(
                 url=url,
                 admin=admin,
                 origin=origin,
+                home=home,
                 host_root=directory / "state" / "host",
                 agent_root=agent_root,
                 ready=ready,
