@@ -82,7 +82,7 @@ async def _run(config: Config) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         server = _server(config, fleet)
-        async with _working(config, fleet):
+        async with working(config, fleet):
             serving = asyncio.create_task(server.serve())
             stopping = asyncio.create_task(stop.wait())
             log.info("serving", listen=config.server.listen, orchestrator=fleet.rules.orchestrator)
@@ -95,7 +95,7 @@ async def _run(config: Config) -> None:
 
 
 @asynccontextmanager
-async def _working(config: Config, fleet: Fleet) -> AsyncGenerator[None, None]:
+async def working(config: Config, fleet: Fleet) -> AsyncGenerator[None, None]:
     """The loops at work, and the runs of a former self followed again."""
     clock = SystemClock()
     places = make_places(config)
