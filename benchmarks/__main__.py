@@ -2,12 +2,14 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from agent_fleet.core.errors import FleetError
 from benchmarks import submit_to_start_local
@@ -44,18 +46,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _measure(name: str) -> Entry:
+    folder = BUILD / "bench" / name
+    before = os.getloadavg()[0]
     try:
         async with asyncio.timeout(LIMIT_S):
-            return await ENTRIES[name](BUILD / "bench" / name)
+            entry = await ENTRIES[name](folder)
     except TimeoutError:
-        raise FleetError(
-            f"something did not happen in time; see {BUILD / 'bench' / name}"
-        ) from None
+        raise FleetError(f"something did not happen in time; see {folder}") from None
+    after = os.getloadavg()[0]
+    machine = f"{os.cpu_count()} cores, load {before:.1f} before and {after:.1f} after"
+    return replace(entry, note=f"{entry.note}; {machine}")
 
 
 def show(entries: Sequence[Entry]) -> None:
     """The entries as a table, and their notes below it."""
-    table = Table("name", "value", "baseline", "ratio", "target", "holds")
+    table = Table(Column("name", no_wrap=True), "value", "baseline", "ratio", "target", "holds")
     for entry in entries:
         holds = {True: "yes", False: "no", None: ""}[entry.holds]
         numbers = (f"{number:g} {entry.unit}" for number in (entry.value, entry.baseline))
@@ -63,7 +68,7 @@ def show(entries: Sequence[Entry]) -> None:
     console = Console()
     console.print(table)
     for entry in entries:
-        console.print(f"{entry.name}: {entry.note}", highlight=False)
+        console.print(f"{entry.name}: {entry.note}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
