@@ -49,7 +49,9 @@ def table(*columns: str, last_folds: bool = True) -> "Table":
     made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
     for name in columns[:-1]:
         made.add_column(name, no_wrap=True, overflow="ellipsis")
-    made.add_column(columns[-1], overflow="fold" if last_folds else "ellipsis", ratio=1)
+    made.add_column(
+        columns[-1], overflow="fold" if last_folds else "ellipsis", ratio=1, min_width=16
+    )
     return made
 
 

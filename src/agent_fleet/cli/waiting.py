@@ -34,7 +34,10 @@ async def wait(
         output.print_json(detail)
     else:
         taskview.print_outcome(detail)
-    return of_status(detail.task.status) if detail.task.status in there else Exit.TIMEOUT
+    if detail.task.status in there:
+        return of_status(detail.task.status)
+    print("the time is up", file=sys.stderr)
+    return Exit.TIMEOUT
 
 
 async def _watch(
@@ -47,7 +50,8 @@ async def _watch(
     """The same with a line on the terminal that tells where the task is."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     there = SETTLED if until == "settled" else ENDED
-    with output.console(stderr=True).status("") as status:
+    detail = await client.task(task)
+    with output.console(stderr=True).status(taskview.glance(detail)) as status:
         while True:
             left = _GLANCE_S if deadline is None else deadline - time.monotonic()
             detail = await client.wait(task, until=until, timeout_s=max(min(left, _GLANCE_S), 0))
