@@ -359,6 +359,9 @@ async def test_a_cli_that_was_never_probed_and_is_not_there_is_not_found(
 
         assert (attempt.reason, await order.after(attempt)) == ("cli_not_found", "queued")
         assert not (await order.client.task(order.number)).task.tries
+        standing = await order.why()
+        assert (order.place, "account_cooldown") in standing
+        assert (order.place, "backoff") not in standing
         await order.nothing_is_left()
 
 

@@ -91,7 +91,7 @@ CONSEQUENCES: dict[Reason, Consequence] = {
     Reason.WORKSPACE_ERROR: _HOST_AGAIN,
     Reason.DISK_FULL: _HOST_AGAIN,
     Reason.START_TIMEOUT: _HOST_AGAIN,
-    Reason.CLI_NOT_FOUND: _HOST_AGAIN,
+    Reason.CLI_NOT_FOUND: Consequence(Fault.HOST, Next.AGAIN, penalty=Penalty.ACCOUNT_BACKOFF),
     Reason.HOST_LOST: Consequence(Fault.HOST, Next.NEEDS_HUMAN, penalty=Penalty.HOST_BACKOFF),
     Reason.AUTH: Consequence(Fault.ACCOUNT, Next.AGAIN, penalty=Penalty.ACCOUNT_STOP),
     Reason.RATE_LIMITED: Consequence(Fault.ACCOUNT, Next.AGAIN, penalty=Penalty.ACCOUNT_COOLDOWN),
