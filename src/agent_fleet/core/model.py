@@ -251,7 +251,11 @@ Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an attempt consumed, as its CLI reported it."""
+    """What an attempt consumed, as its CLI reported it.
+
+    Where the attempt resumed a session, Codex tells what the session consumed from its beginning:
+    the last receipt of a session counts, not their sum. Claude tells what the run consumed.
+    """
 
     input_tokens: Count = 0
     output_tokens: Count = 0
