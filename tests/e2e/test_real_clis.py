@@ -27,9 +27,9 @@ from agent_fleet.core.model import (
 )
 from agent_fleet.core.registry import Account
 from agent_fleet.loops.prober import EVERY_S
-from tests.support.deployment import REPO, Deployment, Process, processes
+from tests.support.deployment import REPO, Deployment, Process, environment, processes
 from tests.support.fake_dialects import IN_TOKENS, OUT_TOKENS
-from tests.support.real_clis import CLIS, RealClis, real_clis
+from tests.support.real_clis import CLIS, KEY, RealClis, real_clis
 from tests.support.waiting import eventually, eventually_async
 
 pytestmark = [
@@ -281,6 +281,24 @@ async def test_a_cancel_in_the_middle_of_a_tool_call_ends_the_tool(
         assert (attempt.reason, attempt.outcome) == ("cancelled", "cancelled")
         assert await order.after(attempt) is TaskStatus.CANCELLED
         await order.nothing_is_left()
+
+
+async def test_a_cli_sees_what_its_adapter_names_and_no_other_secret(
+    clis: RealClis, cli: str, mode: Mode
+):
+    async with ordered(clis, f"{cli}_longtool-61", mode) as order:
+        eventually(order.tool, LONG_S, "the tool")
+        process = order.cli()
+        assert process is not None
+
+        seen = environment(process)
+
+        own, other = "OPENAI_API_KEY", "ANTHROPIC_API_KEY"
+        if cli == "claude":
+            own, other = other, own
+        assert seen[own] == KEY
+        assert seen["HOME"] == str(clis.fleet.home)
+        assert not {other, "FLEET_URL", "FLEET_TOKEN_FILE", "PYTHONPATH"} & seen.keys()
 
 
 async def test_a_refused_key_stops_the_account(clis: RealClis, cli: str, mode: Mode):

@@ -125,6 +125,12 @@ def processes(*, mark: str, within: Path) -> list[Process]:
     return found
 
 
+def environment(process: Process) -> dict[str, str]:
+    """The variables with which it was started."""
+    entries = Path(f"/proc/{process.pid}/environ").read_bytes().decode().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if entry)
+
+
 async def _tokens(file: Path, *, slots: int) -> tuple[str, str]:
     async with opened(load(file)) as fleet:
         admin = TokenRequest(kind=TokenKind.ADMIN, name="admin")
