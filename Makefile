@@ -34,13 +34,14 @@ check: $(STAMPS)/dev ## format, lint, types, import law, documents
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	$(BIN)/python scripts/check_docs.py
+	$(BIN)/python -m scripts.check_docs
+	$(BIN)/python -m scripts.generate_docs --check
 
 bench: $(STAMPS)/dev ## the benchmarks; ONLY=name runs one and renews its entry
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 docs: $(STAMPS)/dev ## regenerates what is generated in docs/
-	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python -m scripts.generate_docs
 
 requirements: $(STAMPS)/dev ## pins what pyproject.toml and requirements/*.in ask for; UPGRADE=1 renews
 	$(COMPILE) pyproject.toml -o requirements/base.txt

@@ -1,4 +1,4 @@
-"""Check that the documents say what is so: links, `make` targets, the changelog.
+"""Check that the documents say what is so: links, `make` targets, commands, the changelog.
 
 Run by `make check`; each finding is one line, `file: what is wrong`.
 """
@@ -12,8 +12,12 @@ from urllib.parse import unquote
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from scripts import commands
+
 ROOT = Path(__file__).resolve().parents[1]
 README_COMMANDS = ("make demo", "make test")
+COMMAND_REFERENCE = "docs/reference/cli.md"
+"""Made from the tree of commands itself, with usage lines that are no commands."""
 
 _SKIPPED = {".venv", "build", ".git", "node_modules"}
 _MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
@@ -32,6 +36,8 @@ def findings(root: Path) -> Iterator[str]:
                 yield f"{name}: the link {link} leads nowhere"
         for target in sorted(set(_MAKE.findall(_code(tokens))) - targets):
             yield f"{name}: the Makefile has no target {target}"
+        if name.as_posix() != COMMAND_REFERENCE:
+            yield from (f"{name}: {wrong}" for wrong in _wrong_commands(tokens))
     readme = _code(MarkdownIt().parse((root / "README.md").read_text()))
     for command in README_COMMANDS:
         if command not in readme:
@@ -62,6 +68,15 @@ def _links(tokens: list[Token]) -> Iterator[str]:
 def _code(tokens: list[Token]) -> str:
     kinds = {"fence", "code_block", "code_inline"}
     return "\n".join(token.content for token in _walk(tokens) if token.type in kinds)
+
+
+def _wrong_commands(tokens: list[Token]) -> Iterator[str]:
+    """A script's commands must parse as they stand; in running text, what is named must exist."""
+    for token in _walk(tokens):
+        if token.type == "fence" and token.info in {"sh", "console"}:
+            yield from commands.wrong(token.content, whole=True)
+        elif token.type == "code_inline":
+            yield from commands.wrong(token.content, whole=False)
 
 
 def _resolves(document: Path, link: str) -> bool:

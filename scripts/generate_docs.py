@@ -15,9 +15,16 @@ from typing import TypeVar
 from agent_fleet.core.faults import CONSEQUENCES, Next, Penalty
 from agent_fleet.core.lifecycle import ATTEMPT, ENDED, TASK, Verb
 from agent_fleet.core.model import AttemptStatus
+from scripts import cli_reference, reference
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("docs/lifecycle.md",)
+DOCUMENTS = (
+    "docs/architecture.md",
+    "docs/lifecycle.md",
+    "docs/protocol.md",
+    "docs/reference/cli.md",
+    "docs/reference/settings.md",
+)
 
 _BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n)(.*?)(<!-- end: \2 -->\n)", re.DOTALL)
 
@@ -72,6 +79,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "attempt-diagram": attempt_diagram,
     "task-table": task_table,
     "failure-table": failure_table,
+    **cli_reference.BLOCKS,
+    **reference.BLOCKS,
 }
 
 

@@ -33,11 +33,38 @@ def test_documents_in_step_yield_nothing(tmp_path: Path):
         ("docs/b.md", "![picture](none.png)", "docs/b.md: the link none.png leads nowhere"),
         ("docs/b.md", "`make deamon`", "docs/b.md: the Makefile has no target deamon"),
         ("README.md", "`make test`", "README.md: does not show make demo"),
+        (
+            "docs/b.md",
+            "```sh\nX=1 fleet task approve 3 --marge | cat\n```",
+            "docs/b.md: fleet task approve 3 --marge: Unknown option: --marge. "
+            "Did you mean --merge?",
+        ),
+        (
+            "docs/b.md",
+            "```sh\nid=$(fleet task create x)\n```",
+            'docs/b.md: fleet task create x: Command "task create" parameter --repo requires an '
+            "argument.",
+        ),
         ("CHANGELOG.md", "## 0.1.0\n", "CHANGELOG.md: has no section Unreleased"),
     ],
-    ids=["anchor", "image", "target", "command", "changelog"],
+    ids=["anchor", "image", "target", "command", "flag", "argument", "changelog"],
 )
 def test_each_fault_is_named(tmp_path: Path, name: str, text: str, finding: str):
     root = write(tmp_path, SOUND | {name: text})
 
     assert finding in list(check_docs.findings(root))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`fleet task create` and `fleet task approve N --merge`",
+        "```sh\n$ A=http://b:1 fleet agent run --slots 2 2>>log &\n```",
+        "```sh\nfleet task create --file - --repo a/b <<'END'\nfleet says: hello\nEND\n```",
+    ],
+    ids=["in running text", "among a shell's own", "before a text"],
+)
+def test_a_command_that_there_is_passes(tmp_path: Path, text: str):
+    root = write(tmp_path, SOUND | {"docs/b.md": text})
+
+    assert list(check_docs.findings(root)) == []
