@@ -1,9 +1,10 @@
 """A task that has just been submitted, for tests that care about a few of its fields."""
 
+import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
-from agent_fleet.core.model import Task, TaskStatus
+from agent_fleet.core.model import Grant, Task, TaskStatus
 
 SUBMITTED = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -27,3 +28,9 @@ def new_task(**overrides: Any) -> Task:
         "updated_at": SUBMITTED,
     }
     return Task(**(fields | overrides))
+
+
+def base_of(grant: Grant) -> str:
+    """The head of the base branch that an agent sees which clones what it was granted."""
+    command = ("git", "-C", grant.url, "rev-parse", f"refs/heads/{grant.base}")
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
