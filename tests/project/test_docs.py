@@ -35,15 +35,13 @@ def test_documents_in_step_yield_nothing(tmp_path: Path):
         ("README.md", "`make test`", "README.md: does not show make demo"),
         (
             "docs/b.md",
-            "```sh\nX=1 fleet task approve 3 --marge | cat\n```",
-            "docs/b.md: fleet task approve 3 --marge: Unknown option: --marge. "
-            "Did you mean --merge?",
+            "```sh\nX=1 fleet task list --nope | cat\n```",
+            "docs/b.md: fleet task list --nope: Unknown option: --nope.",
         ),
         (
             "docs/b.md",
-            "```sh\nid=$(fleet task create x)\n```",
-            'docs/b.md: fleet task create x: Command "task create" parameter --repo requires an '
-            "argument.",
+            "```sh\nid=$(fleet task wait x)\n```",
+            'docs/b.md: fleet task wait x: Invalid value for TASK: unable to convert "x" into int.',
         ),
         ("CHANGELOG.md", "## 0.1.0\n", "CHANGELOG.md: has no section Unreleased"),
     ],
