@@ -135,14 +135,14 @@ class Heartbeat:
             raise Unavailable("nobody answered the first report of the attempt")
 
     async def started(self) -> None:
-        """Wait until the start of the attempt is known, for one lease at most; or Unavailable."""
-        if self._status != "running":
-            return
-        await first_of(
-            self._started.wait(), self._halted.wait(), self._clock.sleep(self._lease.ttl_s)
-        )
-        if not self._started.is_set() and self.halt is None:
-            raise Unavailable("the start of the attempt could not be reported")
+        """Wait until the start of the attempt is known, for one lease at most.
+
+        If it is not known then, the receipt is what tells it.
+        """
+        if self._status == "running":
+            await first_of(
+                self._started.wait(), self._halted.wait(), self._clock.sleep(self._lease.ttl_s)
+            )
 
     async def pause(self, seconds: float) -> None:
         """Sleep so long, or until the work is to stop."""
@@ -181,7 +181,8 @@ class Heartbeat:
                 break
             except Unavailable:
                 failures += 1
-                sooner_s = self._lease.heartbeat_s * min(1.0, 2.0**failures / 16)
+                # Often enough that a server which comes and goes is met before the lease is over.
+                sooner_s = self._lease.heartbeat_s * min(0.25, 2.0**failures / 16)
                 pause_s = sooner_s * random.uniform(0.5, 1.0)
             else:
                 failures = 0
