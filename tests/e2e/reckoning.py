@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 
 from agent_fleet.client import FleetClient
@@ -53,7 +54,7 @@ def check_starts(stage: Stage, details: list[TaskDetail]) -> None:
     assert set(starts) == told
 
 
-def check_events(events: list[Event], details: list[TaskDetail]) -> None:
+def check_events(events: Sequence[Event], details: list[TaskDetail]) -> None:
     """None is missing, none is there twice, and together they give the state."""
     ids = [event.id for event in events]
     assert all(one < other for one, other in pairwise(ids))
@@ -71,7 +72,7 @@ def check_events(events: list[Event], details: list[TaskDetail]) -> None:
             check_attempt(attempt, own)
 
 
-def check_attempt(attempt: Attempt, events: list[Event]) -> None:
+def check_attempt(attempt: Attempt, events: Sequence[Event]) -> None:
     verbs = Counter(event.verb for event in events if event.attempt == attempt.number)
     assert attempt.status is AttemptStatus.ENDED, attempt
     assert verbs[Verb.GRANT] == 1, verbs

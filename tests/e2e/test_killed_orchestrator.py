@@ -42,7 +42,7 @@ async def test_an_orchestrator_killed_twenty_times_loses_nothing_and_doubles_not
 async def _survives(directory: Path, engine: str, *, kills: int) -> None:
     seed = int(os.environ.get(SEED) or secrets.randbits(32))
     with database(engine, directory) as url:
-        async with staged(directory, database=_setting(url)) as stage, stage.client() as client:
+        async with staged(directory, database=url) as stage, stage.client() as client:
             try:
                 await _kill_and_reckon(stage, client, random.Random(seed), kills=kills)
             except BaseException as error:
@@ -160,7 +160,3 @@ def _kind(number: int) -> Submission:
         deliverable="none" if number % 7 == 3 else "branch",
         priority=number % 2,
     )
-
-
-def _setting(url: str) -> str:
-    return "sqlite" if url.startswith("sqlite:") else url

@@ -25,7 +25,7 @@ async def test_a_stopped_orchestrator_leaves_runs_alive_and_the_next_one_ends_th
         first = await stage.orchestrator(client)
         task = (await client.submit(page(1, steps=20, mode=Mode.SSH_CLI))).task.id
         eventually(stage.starts, 20, "the CLI to start")
-        running = stage.bearers(task)
+        running = stage.bearers(stage.mark(task, 1))
 
         code = await stop(first, within_s=FEW_S)
         alive = [pid for pid in running if lives(pid)]

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -73,7 +74,7 @@ class Stage:
 
     directory: Path
     database: str = "sqlite"
-    lease_ttl: str = "20s"
+    lease_ttl: str = "30s"
     slots: int = 3
     agent_slots: int = 2
     admin: str = field(default="", repr=False)
@@ -109,15 +110,14 @@ class Stage:
         (self.directory / "cli.sh").write_text(_CLI)
         self._make_repository()
         self._port = _free_port()
+        _keep(self.directory / "database.url", self.database)
         self.config.write_text(self._configuration())
         async with opened(load(self.config)) as fleet:
             self.admin = (await fleet.registry.issue(_token(TokenKind.ADMIN, "admin"))).secret
             agent = _token(TokenKind.AGENT, AGENT, slots=self.agent_slots)
             self.agent_token = (await fleet.registry.issue(agent)).secret
             self.fleet_epoch = (await fleet.ready("")).fleet_epoch
-        file = self.directory / "agent.token"
-        file.touch(mode=0o600)
-        file.write_text(self.agent_token)
+        _keep(self.directory / "agent.token", self.agent_token)
 
     def client(self) -> FleetClient:
         return FleetClient(self.url, self.admin)
@@ -170,13 +170,13 @@ class Stage:
         """What the processes of an attempt's run bear, and how its directory is named."""
         return f"{self.fleet_epoch}-{task}-{attempt}"
 
-    def bearers(self, task: int | None = None) -> list[int]:
-        """The processes that bear a mark of this fleet, or of one task's runs."""
-        named = self.fleet_epoch if task is None else f"{self.fleet_epoch}-{task}-"
+    def bearers(self, mark: str | None = None) -> list[int]:
+        """The processes that bear this mark of a run, or any mark of this fleet."""
+        named = f"{MARK}={mark}\0" if mark else f"{MARK}={self.fleet_epoch}-"
         found: list[int] = []
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if f"{MARK}={named}".encode() in (process / "environ").read_bytes():
+                if named.encode() in (process / "environ").read_bytes():
                     found.append(int(process.name))
         return found
 
@@ -216,11 +216,16 @@ class Stage:
         if not clone.exists():
             self.git("clone", "--quiet", str(self.origin), str(clone), at=self.directory)
         self.git("checkout", "--quiet", "--detach", "origin/main", at=clone)
-        (clone / "answer.md").write_text(f"# Answer\n{text}\n")
+        (clone / "answer.md").write_text(f"# Answer\n{text}\n{secrets.token_hex(4)}\n")
         self.git("add", "answer.md", at=clone)
         self.git("commit", "--quiet", "-m", text, at=clone)
-        self.git("push", "--quiet", "origin", f"HEAD:refs/heads/{branch}", at=clone)
+        self.git("push", "--quiet", "origin", f"+HEAD:refs/heads/{branch}", at=clone)
         return self.git("rev-parse", "HEAD", at=clone)
+
+    def heads(self) -> dict[str, str]:
+        """The branches of the bare repository and their heads."""
+        lines = self.git("for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads")
+        return dict(line.rsplit(" ", 1) for line in lines.splitlines())
 
     def _start(self, *args: str, log: str, **environment: str) -> subprocess.Popen[bytes]:
         with (self.directory / log).open("ab") as output:
@@ -258,7 +263,7 @@ class Stage:
         return f"""\
 [server]
 listen = "127.0.0.1:{self._port}"
-database = {json.dumps(self.database)}
+database = {{ file = "database.url" }}
 
 [lease]
 ttl = "{self.lease_ttl}"
@@ -286,7 +291,7 @@ graces = {{ interrupt_s = 0.2, terminate_s = 0.2, kill_s = 5 }}
 
 @asynccontextmanager
 async def staged(
-    directory: Path, *, database: str = "sqlite", lease_ttl: str = "20s"
+    directory: Path, *, database: str = "sqlite", lease_ttl: str = "30s"
 ) -> AsyncGenerator[Stage]:
     """A fleet of which nothing runs yet, and nothing any more afterwards."""
     stage = Stage(directory, database=database, lease_ttl=lease_ttl)
@@ -323,6 +328,11 @@ async def stop(process: subprocess.Popen[bytes], *, within_s: float = _STOP_S) -
 
 def _token(kind: TokenKind, name: str, *, slots: int = 1) -> TokenRequest:
     return TokenRequest(kind=kind, name=name, slots=slots)
+
+
+def _keep(file: Path, secret: str) -> None:
+    file.touch(mode=0o600)
+    file.write_text(secret)
 
 
 def _free_port() -> int:
