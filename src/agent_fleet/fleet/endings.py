@@ -65,7 +65,7 @@ class Endings:
             return _answer(receipt, sha256, known.verdict, task=task)
         seen = await self._confirm(task, attempt, receipt)
         async with self._context.store.transaction() as tx:
-            state = await tx.work.state(receipt.task)
+            state = await _tell_start(tx, await tx.work.state(receipt.task), receipt)
             verdict = await self._end(tx, state, receipt, seen=seen, actor=executor.name)
             await tx.evidence.keep_receipt(receipt, sha256=sha256, verdict=verdict)
         return _answer(receipt, sha256, verdict, task=state.task)
@@ -203,6 +203,26 @@ class Endings:
         await tx.work.save(change)
         await punish(tx, change, backoff=backoff, now=now)
         await follow_up(tx, change.state, seen=None, actor=current.owner)
+
+
+async def _tell_start(tx: Transaction, state: State, receipt: Receipt) -> State:
+    """A start that was never heard of, for the server was away: the receipt tells it as well."""
+    current = state.unended
+    ran = receipt.outcome is Outcome.SUCCEEDED or receipt.exit_code is not None
+    if current is None or current.number != receipt.attempt or not ran:
+        return state
+    started = lifecycle.start(
+        state,
+        attempt=current.number,
+        epoch=current.epoch,
+        base_sha=receipt.base_sha,
+        now=await tx.now(),
+        actor=current.owner,
+    )
+    if started is None:
+        return state
+    await tx.work.save(started)
+    return started.state
 
 
 def _check_receipt(receipt: Receipt) -> None:
