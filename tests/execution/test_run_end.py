@@ -25,6 +25,24 @@ os.wait()
 time.sleep(300)
 """
 
+TOOL_OF_ITS_OWN = """
+import signal, sys, time
+signal.signal(signal.SIGINT, lambda *_: open("interrupted", "w").close())
+open("ready", "w").write("ready")
+while True:
+    time.sleep(0.1)
+"""
+TIDY = """
+import signal, subprocess, sys, time
+tool = subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True)
+def end(*_):
+    time.sleep(0.5)
+    tool.kill()
+    sys.exit(9)
+signal.signal(signal.SIGINT, end)
+tool.wait()
+"""
+
 
 def start_time(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[19]
@@ -44,6 +62,18 @@ async def test_a_cli_that_obeys_sigint_gets_nothing_more(place: Place):
     assert report == EndReport(("INT",), ())
     view = await place.view(spec)
     assert (view.state, view.exit_code) == (RunState.EXITED, 9)
+
+
+async def test_a_cli_that_ends_its_tools_itself_may_do_so(place: Place):
+    spec = place.spec(sys.executable, "-c", TIDY, TOOL_OF_ITS_OWN)
+    await place.start(spec)
+    await asyncio.to_thread(written, place.workspace / "ready")
+
+    report = await place.end(spec)
+
+    assert report == EndReport(("INT",), ())
+    assert (await place.view(spec)).exit_code == 9
+    assert not (place.workspace / "interrupted").exists()
 
 
 async def test_a_cli_that_catches_sigint_and_ignores_sigterm_is_killed(place: Place):

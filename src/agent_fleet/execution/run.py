@@ -165,11 +165,12 @@ async def end(
     """End a run and prove it: SIGINT, SIGTERM, SIGKILL, each followed by its grace.
 
     They go to the run's group, to whoever bears the mark, to the descendants of both and the
-    groups and sessions these lead, and to whoever has its working directory in `workspace`. The
-    supervisor is spared, so that the exit code is recorded. What has none of these marks (it left
-    the group and the session, its parents are gone, it cleared its environment and changed its
-    directory, all before it was first seen) is not found; nor is what another user runs, where
-    this one may not look. Does no harm when the run has ended, or never was. Raises Unavailable
+    groups and sessions these lead, and to whoever has its working directory in `workspace`; SIGINT
+    to the group first, as from a terminal, and to the others once it is gone. The supervisor is
+    spared, so that the exit code is recorded. What has none of these marks (it left the group and
+    the session, its parents are gone, it cleared its environment and changed its directory, all
+    before it was first seen) is not found; nor is what another user runs, where this one may not
+    look. Does no harm when the run has ended, or never was. Raises Unavailable
     when the machine does not answer.
     """
     _check_path("directory", directory)

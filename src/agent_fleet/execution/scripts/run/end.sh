@@ -3,7 +3,7 @@
 # Arguments: directory, workspace, mark, and three graces in tenths of a second.
 
 directory=$1 workspace=$2 mark=$3 interrupt=$4 terminate=$5 kill=$6
-pid='' supervisor='' found='' sent=''
+pid='' supervisor='' found='' foreground='' targets='' sent=''
 physical=$(cd -P "$workspace" 2>/dev/null && pwd -P) && workspace=$physical
 cd /
 if [ -d "$directory" ]; then
@@ -21,17 +21,17 @@ lives() {
     look_at "${1%%:*}" && [ "$started" = "${1#*:}" ]
 }
 
-# any_lives: does any of `found`?
+# any_lives: does any of `targets`?
 any_lives() {
-    for target in $found; do
+    for target in $targets; do
         ! lives "$target" || return 0
     done
     return 1
 }
 
-# hit SIGNAL: send it to each of `found` that is still the one it was; remember that it was sent.
+# hit SIGNAL: send it to each of `targets` that is still the one it was; remember that it was sent.
 hit() {
-    for target in $found; do
+    for target in $targets; do
         lives "$target" || continue
         kill -s "$1" "${target%%:*}" 2>/dev/null
         case " $sent " in
@@ -59,6 +59,10 @@ stage() {
         scan
         [ -n "$found$supervisor" ]
     do
+        # As Ctrl-C in a terminal would: a CLI then ends its tools by itself, and claude still
+        # reports what it did and its cost, which it does not once a tool was hit too.
+        targets=$found
+        [ "$1" != INT ] || [ -z "$foreground" ] || targets=$foreground
         hit "$1"
         while
             [ "$ticks" -gt 0 ] || return 1

@@ -1,20 +1,28 @@
-# shellcheck shell=sh disable=SC2154 # sent with end.sh
+# shellcheck shell=sh disable=SC2034,SC2154 # sent with end.sh
 # Find the processes of a run, in one pass over the process table.
 
-# scan: set `found` to pid:start of each living process of the run, without its supervisor.
+# scan: set `found` to pid:start of each living process of the run, without its supervisor, and
+# `foreground` to those of them that are in the supervisor's group.
 #
 # The run's are: the supervisor's group, whoever bears the mark, whoever sits in the workspace and
 # whoever was found before; and of all these the descendants, and the groups and sessions they lead.
 # Never: this process, what it started, what started it.
 # Set before: mark, workspace, pid, supervisor.
 scan() {
-    found=$(
+    listed=$(
         export LC_ALL=C
         FLEET_SELF=$$ FLEET_GROUP=$pid FLEET_SUPERVISOR=$supervisor FLEET_MARK=$mark
         FLEET_WORKSPACE=$workspace FLEET_FOUND=$found
         export FLEET_SELF FLEET_GROUP FLEET_SUPERVISOR FLEET_MARK FLEET_WORKSPACE FLEET_FOUND
         { table; directories; marked; } | awk "$select_ours"
     )
+    found='' foreground=''
+    for one in $listed; do
+        case $one in
+        group:*) foreground="$foreground ${one#group:}" ;;
+        esac
+        found="$found ${one#group:}"
+    done
 }
 
 # The three sources of `scan`, as lines "process PID PPID GROUP SESSION START", "cwd PID PATH" and
@@ -95,5 +103,7 @@ END {
             if ((parent[p] in ours) || (group[p] in ours) || (session[p] in ours)) { ours[p] = 1; more = 1 }
         }
     } while (more)
-    for (p in ours) if ((p in start) && p != supervisor && p > 1) print p ":" start[p]
+    for (p in ours) if ((p in start) && p != supervisor && p > 1) {
+        print (run != "" && group[p] == run ? "group:" : "") p ":" start[p]
+    }
 }'
