@@ -281,6 +281,8 @@ async def test_a_cancel_in_the_middle_of_a_tool_call_ends_the_tool(
         assert (attempt.reason, attempt.outcome) == ("cancelled", "cancelled")
         assert await order.after(attempt) is TaskStatus.CANCELLED
         await order.nothing_is_left()
+        # Interrupted, claude still tells what it cost.
+        assert cli == "codex" or (await order.receipt(attempt)).usage.cost_micro_usd
 
 
 async def test_a_cli_sees_what_its_adapter_names_and_no_other_secret(
