@@ -1,6 +1,8 @@
 """SQLite, the default: one file, one writer, every commit on the disk before it is answered."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -26,9 +28,11 @@ class SqliteDatabase:
         self.offset = timedelta()
         self._clock = clock
         self._turn = asyncio.Lock()
+        self._ending: set[asyncio.Task[None]] = set()
         self.engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)))
         event.listen(self.engine.sync_engine, "connect", self._configure)
         event.listen(self.engine.sync_engine, "begin", _begin)
+        event.listen(self.engine.sync_engine, "invalidate", self._let_go)
 
     def _configure(self, connection: Any, _record: object) -> None:
         connection.isolation_level = None
@@ -42,6 +46,16 @@ class SqliteDatabase:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
         connection.create_function("fleet_now", 0, self._now_micros)
+
+    def _let_go(self, connection: Any, _record: object, _error: object) -> None:
+        """Ends the transaction of a connection that is given up because its user was cancelled.
+
+        It is closed next, but SQLite keeps it, and its lock on the file, for as long as a cursor
+        of it is not collected. The driver does one thing after the other: this comes before.
+        """
+        ending = asyncio.get_running_loop().create_task(_roll_back(connection.driver_connection))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     def _now_micros(self) -> int:
         return to_micros(self._clock.now() + self.offset)
@@ -87,6 +101,11 @@ class SqliteDatabase:
 
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """BEGIN IMMEDIATE holds it already."""
+
+
+async def _roll_back(driver_connection: Any) -> None:
+    with contextlib.suppress(sqlite3.Error, ValueError):  # it is broken, or closed already
+        await driver_connection.rollback()
 
 
 def _begin(connection: Connection) -> None:
