@@ -10,6 +10,7 @@ import pytest
 
 from agent_fleet.client import FleetClient
 from agent_fleet.core.errors import Unavailable
+from agent_fleet.core.lifecycle import Verb
 from agent_fleet.core.messages import Submission, TaskDetail
 from agent_fleet.core.model import Mode, TaskStatus
 from tests.e2e.reckoning import reckon
@@ -21,6 +22,8 @@ AT_LEAST = 9
 UNDER_WAY = 6
 AT_MOST = 60
 COMPLETED_S = 150.0
+
+_UNWANTED = {TaskStatus.NEEDS_HUMAN, TaskStatus.FAILED, TaskStatus.CANCELLED}
 
 
 @pytest.mark.timeout(120)
@@ -100,26 +103,21 @@ class Load:
                     break
                 filed += 1
                 under_way.add(asyncio.create_task(self._accompany(filed)))
-            done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            awaited = under_way or {until}
+            done, _ = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            under_way -= done
             for task in done:
                 task.result()
 
     async def _accompany(self, number: int) -> None:
         detail = await self._submit(_kind(number), key=f"task-{number}")
-        task, sent_back = detail.task.id, number % 5 != 2
+        task = detail.task.id
         self.tasks.append(task)
         while detail.task.status is not TaskStatus.COMPLETED:
+            assert detail.task.status not in _UNWANTED, detail
             if detail.task.status is TaskStatus.REVIEW_PENDING:
-                if not sent_back:
-                    sent_back = await self._send_back(task)
-                else:
-                    await self._approve(task)
-            try:
-                detail = await self._client.wait(task, until="settled", timeout_s=2.0)
-            except Unavailable:
-                continue
-            unwanted = {TaskStatus.NEEDS_HUMAN, TaskStatus.FAILED, TaskStatus.CANCELLED}
-            assert detail.task.status not in unwanted, detail
+                await self._review(task, sends_back=number % 5 == 2)
+            detail = await self._look(task)
 
     async def _submit(self, submission: Submission, *, key: str) -> TaskDetail:
         while True:
@@ -128,25 +126,26 @@ class Load:
             except Unavailable:
                 await asyncio.sleep(0.2)
 
-    async def _send_back(self, task: int) -> bool:
-        """Whether it is known to be sent back; if the answer was lost, the next look tells."""
+    async def _review(self, task: int, *, sends_back: bool) -> None:
+        """Each thing is said once: by the events one knows what was heard, though the answer was lost."""
         try:
-            before = (await self._client.task(task)).task
-            if before.view.reviews:
-                return True
-            await self._client.request_changes(task, "Write it once more.")
-        except Unavailable:
-            return False
-        return True
-
-    async def _approve(self, task: int) -> None:
-        """What was approved once is merged, by whoever is there: it is not approved again."""
-        try:
-            events = (await self._client.event_page(task=task)).events
-            if not any(event.verb == "approve" for event in events):
+            said = {event.verb for event in (await self._client.event_page(task=task)).events}
+            if sends_back and Verb.REQUEST_CHANGES not in said:
+                await self._client.request_changes(task, "Write it once more.")
+            elif Verb.APPROVE not in said:
                 await self._client.approve(task, merge=True)
+            else:
+                await self._client.wait(task, until="ended", timeout_s=1.0)
         except Unavailable:
             return
+
+    async def _look(self, task: int) -> TaskDetail:
+        """How it is after what was done last: nobody acts on what was seen before that."""
+        while True:
+            try:
+                return await self._client.wait(task, until="settled", timeout_s=2.0)
+            except Unavailable:
+                await asyncio.sleep(0.2)
 
 
 def _kind(number: int) -> Submission:
