@@ -127,7 +127,7 @@ class Load:
                 await asyncio.sleep(0.2)
 
     async def _review(self, task: int, *, sends_back: bool) -> None:
-        """Each thing is said once: by the events one knows what was heard, though the answer was lost."""
+        """Each thing is said once: the events tell what was heard, though its answer was lost."""
         try:
             said = {event.verb for event in (await self._client.event_page(task=task)).events}
             if sends_back and Verb.REQUEST_CHANGES not in said:
