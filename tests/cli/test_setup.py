@@ -244,8 +244,9 @@ for name in {blocked!r}:
     sys.modules[name] = None
 from agent_fleet.cli.app import app
 import agent_fleet.agent, agent_fleet.client
+from agent_fleet.cli.app import app
 from agent_fleet.cli.exits import guarded
-sys.exit(guarded(["serve"]))
+sys.exit(guarded(app, ["serve"]))
 """
     (tmp_path / "fleet.toml").write_text("[server]\n")
 

@@ -60,7 +60,7 @@ WRONG_RANGE = [
     ("lease", "ttl", '"-90s"'),
     ("defaults", "adapter", '"No Name"'),
     ("defaults", "review_limit", "-1"),
-    ("defaults", "review_limit", "101"),
+    ("defaults", "review_limit", "21"),
     ("defaults", "max_tries", "0"),
     ("defaults", "max_attempts", "0"),
     ("defaults", "run_limit", '"0s"'),

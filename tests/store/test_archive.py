@@ -289,7 +289,7 @@ async def _live_a_little(store: Store) -> None:
         await tx.evidence.keep_receipt(receipt, sha256="c" * 64, verdict="accepted")
         await tx.evidence.keep_key(actor="robin", key="k", sha256="d" * 64, task=attempt.task)
         await tx.outbox.post(Effect(key="merge:1", kind="merge", task=attempt.task))
-        await tx.registry.add_agent(Agent(name="ada", slots=2, created_at=SUBMITTED, seen_at=now))
+        await tx.registry.put_agent(Agent(name="ada", slots=2, created_at=SUBMITTED, seen_at=now))
         await tx.registry.put_host(
             Host(name="ws", orchestrator="o1", slots=1, up=True, load_per_core=0.1)
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from agent_fleet.core.errors import Conflict, NotFound
+from agent_fleet.core.errors import NotFound
 from agent_fleet.core.registry import Account, Agent, Host, Token, TokenKind
 from agent_fleet.store.store import Store, Transaction
 from tests.support import postgres
@@ -18,18 +18,15 @@ WS = Host(name="ws", orchestrator="o1", slots=3, adapters={"raw": "1.0"}, load_p
 TOKEN = Token(prefix="aflt_a", kind=TokenKind.OPERATOR, name="robin", created_at=SUBMITTED)
 
 
-async def test_an_agent_is_registered_once(engine: str, tmp_path: Path):
+async def test_an_agent_is_registered_again_with_new_rights(engine: str, tmp_path: Path):
     async with two_opened(engine, tmp_path) as stores:
-        ends = await asyncio.gather(
-            *(_add(stores[i % 2], ADA) for i in range(4)), return_exceptions=True
-        )
+        await asyncio.gather(*(_add(stores[i % 2], ADA) for i in range(4)))
+        await _add(stores[0], replace(ADA, slots=7, created_at=SUBMITTED + timedelta(days=1)))
 
         async with stores[0].reading() as tx:
-            assert await tx.registry.agents() == [ADA]
-            assert await tx.registry.agent("ada") == ADA
+            assert await tx.registry.agents() == [replace(ADA, slots=7)]
             with pytest.raises(NotFound):
                 await tx.registry.agent("ben")
-        assert [type(end) for end in ends if end is not None] == [Conflict] * 3
 
 
 async def test_what_an_agent_says_of_itself_leaves_its_rights_alone(engine: str, tmp_path: Path):
@@ -156,7 +153,7 @@ async def test_a_fact_is_what_was_said_last(engine: str, tmp_path: Path):
 
 async def _add(store: Store, agent: Agent) -> None:
     async with store.transaction() as tx:
-        await tx.registry.add_agent(agent)
+        await tx.registry.put_agent(agent)
 
 
 async def _lock(tx: Transaction, row: str) -> None:

@@ -8,9 +8,10 @@
 
 import sys
 
+from agent_fleet.cli.app import app
 from agent_fleet.cli.exits import guarded
 
 
 def main() -> None:
     """Run the command line of this process, and exit."""
-    sys.exit(guarded(sys.argv[1:]))
+    sys.exit(guarded(app, sys.argv[1:]))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NoReturn
 
-from cyclopts import CycloptsError
+from cyclopts import App, CycloptsError
 
 from agent_fleet.cli.text import visible
 from agent_fleet.core.errors import (
@@ -96,10 +96,8 @@ def of_status(status: TaskStatus) -> Exit:
     return _OF_STATUS.get(status, Exit.TIMEOUT)
 
 
-def guarded(tokens: Sequence[str]) -> int:
+def guarded(app: App, tokens: Sequence[str]) -> int:
     """Run a command line; every way it may end is an exit code."""
-    from agent_fleet.cli.app import app
-
     try:
         code = app(tokens, print_error=False, exit_on_error=False, result_action="return_value")
         sys.stdout.flush()

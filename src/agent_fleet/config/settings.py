@@ -76,10 +76,10 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
         str | None, Meta(description="the model of tasks that name none; else the adapter's")
     ] = None
     review_limit: Annotated[
-        int, Meta(ge=0, le=100, description="so many revisions, then a human: 0 to 100")
+        int, Meta(ge=0, le=20, description="so many revisions, then a human: 0 to 20")
     ] = 3
     max_tries: Annotated[
-        int, Meta(ge=1, le=100, description="charged tries in a round: 1 to 100")
+        int, Meta(ge=1, le=20, description="charged tries in a round: 1 to 20")
     ] = 3
     max_attempts: Annotated[
         int, Meta(ge=1, le=1000, description="attempts of a task altogether: 1 to 1000")

@@ -111,7 +111,7 @@ def of_host(
     name = host.name
     if not host.up:
         yield Why(
-            "down", "it does not answer", name, host.backoff_until, f"fleet host check {name}"
+            "down", "it does not answer", name, host.backoff_until, "look at it: fleet doctor"
         )
         return
     if host.draining:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from agent_fleet.core.errors import NotFound, Unauthenticated
+from agent_fleet.core.errors import Conflict, NotFound, Unauthenticated
 from agent_fleet.core.messages import (
     AgentList,
     AgentState,
@@ -44,7 +44,10 @@ class Registry:
         return token
 
     async def issue(self, request: TokenRequest) -> TokenIssued:
-        """A new token; for an agent, the agent too. Conflict if there is an agent of that name."""
+        """A new token; for an agent, the agent too.
+
+        Conflict if an agent of that name has a valid token: nobody takes over a live name.
+        """
         secret = new_secret(request.kind)
         async with self._context.store.transaction() as tx:
             now = await tx.now()
@@ -64,7 +67,12 @@ class Registry:
                     repos=request.repos,
                     created_at=now,
                 )
-                await tx.registry.add_agent(agent)
+                await tx.registry.put_agent(agent)
+                if await tx.registry.has_token(TokenKind.AGENT, request.name):
+                    raise Conflict(
+                        f"there is an agent {request.name!r} already; revoke its token first, or "
+                        "choose another name"
+                    )
             await tx.registry.add_token(token, sha256=hash_token(secret))
         return TokenIssued(secret=secret, token=token)
 

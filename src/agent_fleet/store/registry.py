@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent_fleet.core.errors import Conflict, NotFound
-from agent_fleet.core.registry import Account, Agent, Host, Token
+from agent_fleet.core.errors import NotFound
+from agent_fleet.core.registry import Account, Agent, Host, Token, TokenKind
 from agent_fleet.store.database import Database
 from agent_fleet.store.schema import accounts, agents, hosts, tokens
 
@@ -20,15 +20,14 @@ class Registry:
 
     # -- agents ----------------------------------------------------------------------------------
 
-    async def add_agent(self, agent: Agent) -> None:
-        """Conflict if the name is taken."""
-        statement = (
-            self._database.insert(agents)
-            .values(**msgspec.structs.asdict(agent))
-            .on_conflict_do_nothing()
+    async def put_agent(self, agent: Agent) -> None:
+        """A new agent, or the one of that name with what it is now allowed."""
+        row = msgspec.structs.asdict(agent)
+        allowed = {key: row[key] for key in ("slots", "capabilities", "repos")}
+        statement = self._database.insert(agents).values(**row)
+        await self._connection.execute(
+            statement.on_conflict_do_update(index_elements=["name"], set_=allowed)
         )
-        if (await self._connection.execute(statement)).rowcount != 1:
-            raise Conflict(f"there is an agent {agent.name!r} already; choose another name")
 
     async def agent(self, name: str, *, lock: bool = False) -> Agent:
         """`lock`: the row is held until the transaction ends, so that its slots can be counted."""
@@ -109,13 +108,16 @@ class Registry:
 
     async def token_by_hash(self, sha256: str) -> Token | None:
         """The token that is valid now, by the database's clock."""
-        query = select(tokens).where(
-            tokens.c.sha256 == sha256,
-            tokens.c.revoked_at.is_(None),
-            (tokens.c.expires_at.is_(None)) | (tokens.c.expires_at > self._database.now()),
-        )
+        query = select(tokens).where(tokens.c.sha256 == sha256, *self._valid())
         row = (await self._connection.execute(query)).first()
         return msgspec.convert(row, Token, from_attributes=True) if row else None
+
+    async def has_token(self, kind: TokenKind, name: str) -> bool:
+        """Whether any token of that kind and name is valid now."""
+        query = select(tokens.c.prefix).where(
+            tokens.c.kind == kind, tokens.c.name == name, *self._valid()
+        )
+        return await self._connection.scalar(query.limit(1)) is not None
 
     async def tokens(self) -> list[Token]:
         rows = await self._connection.execute(select(tokens).order_by(tokens.c.created_at))
@@ -133,3 +135,7 @@ class Registry:
             .where(tokens.c.prefix == prefix, tokens.c.revoked_at.is_(None))
             .values(revoked_at=at)
         )
+
+    def _valid(self) -> tuple[ColumnElement[bool], ...]:
+        unexpired = tokens.c.expires_at.is_(None) | (tokens.c.expires_at > self._database.now())
+        return (tokens.c.revoked_at.is_(None), unexpired)
