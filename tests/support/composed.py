@@ -29,9 +29,7 @@ from tests.support.waiting import eventually, eventually_async
 
 REPO = "local/demo"
 WITHIN_S = 25.0
-PERSON = Token(
-    prefix="test", kind=TokenKind.OPERATOR, name="ann", created_at=SystemClock().now()
-)
+PERSON = Token(prefix="test", kind=TokenKind.OPERATOR, name="ann", created_at=SystemClock().now())
 COMMIT = 'echo "$AGENT_FLEET_RUN" >>answer.txt; git add . && git commit -q -m "Answer"'
 
 _PRELUDE = """
@@ -56,10 +54,10 @@ class Composed:
         self.origin = directory / "origin.git"
         self.work = directory / "clone"
         self.signals = directory / "signals"
-        self.adapters = ("raw",)
+        self.adapters: tuple[str, ...] = ("raw",)
         self.repos = {REPO: "main"}
-        self.settings = ""
         self.extra = ""
+        self.host: str | None = ""
         self._environ = {
             "PATH": os.environ["PATH"],
             "HOME": str(directory / "home"),
@@ -106,10 +104,11 @@ class Composed:
 
     def heads(self) -> dict[str, str]:
         """The branches of the remote."""
-        lines = self.git(
-            "for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/heads", at=self.origin
-        ).splitlines()
-        return dict((line.split(" ")[0], line.split(" ")[1]) for line in lines)
+        told = self.git(
+            *("for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/heads"),
+            at=self.origin,
+        )
+        return {line.split(" ")[0]: line.split(" ")[1] for line in told.splitlines()}
 
     def take_away(self) -> None:
         """The remote does not answer any more."""
@@ -144,14 +143,21 @@ class Composed:
         async with opened(config) as fleet, working(config, fleet):
             yield Running(fleet)
 
-    def end_runs(self) -> None:
-        """No process of a run is left behind."""
-        mine = str(self.directory).encode()
+    def run_processes(self) -> list[int]:
+        """The processes of runs that are alive."""
+        mine, found = f"FLEET_TEST={self.directory}".encode(), list[int]()
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 environ = (process / "environ").read_bytes()
                 if f"{MARK}=".encode() in environ and mine in environ:
-                    os.kill(int(process.name), signal.SIGKILL)
+                    found.append(int(process.name))
+        return found
+
+    def end_runs(self) -> None:
+        """No process of a run is left behind."""
+        for pid in self.run_processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _configuration(self) -> str:
         command = json.dumps(["sh", str(self.directory / "cli.sh"), str(self.signals)])
@@ -165,16 +171,14 @@ class Composed:
             f'set_env = {{ FLEET_TEST = "{self.directory}" }}\n'
             for name in self.adapters
         )
+        host = "" if self.host is None else f"[hosts.local]\nslots = 2\n{self.host}\n"
         return f"""\
 [defaults]
 adapter = "raw"
 backoff = "100ms"
-{self.settings}
 [git]
 poll = "150ms"
-[hosts.local]
-slots = 2
-{repos}{self.extra}{adapters}"""
+{host}{repos}{self.extra}{adapters}"""
 
 
 class Running:

@@ -7,12 +7,12 @@ from collections.abc import Collection
 from datetime import timedelta
 
 from agent_fleet.core import lifecycle
-from agent_fleet.core.errors import InvalidInput, LeaseLost
+from agent_fleet.core.errors import InvalidInput, LeaseLost, NotFound
 from agent_fleet.core.messages import StatusAnswer, StatusReport
-from agent_fleet.core.model import AttemptStatus, Grant, Transport
+from agent_fleet.core.model import AttemptStatus, Grant, Task, Transport
 from agent_fleet.fleet.context import Context, follow_up
 from agent_fleet.fleet.executor import Executor, check_owner
-from agent_fleet.fleet.grants import describe
+from agent_fleet.fleet.grants import describe, refuse
 
 LOG_LIMIT = 256 * 1024 * 1024
 """Bytes of log that are kept of one attempt."""
@@ -47,6 +47,7 @@ class Attempts:
                 await follow_up(tx, change.state, seen=None, actor=executor.name)
                 return StatusAnswer(directive="stop", lease=rules.lease)
             if report.status == "running" and current.status is AttemptStatus.GRANTED:
+                _check_start(report, state.task)
                 started = lifecycle.start(
                     state,
                     attempt=report.attempt,
@@ -101,7 +102,8 @@ class Attempts:
         """The runs that an orchestrator of this name left behind, now with a new epoch.
 
         Whoever followed them is fenced off. Left out are those that it follows (`but`: task and
-        attempt), and those granted more recently than `age`. Each comes with its host's name.
+        attempt), and those granted more recently than `age`. Each comes with its host's name. Those
+        whose task has become invalid (its repository is no longer configured) fail.
         """
         taken: list[tuple[str, Grant]] = []
         rules = self._context.rules
@@ -122,5 +124,21 @@ class Attempts:
                 await tx.work.save(change)
                 assert change.attempt is not None
                 assert attempt.host is not None
-                taken.append((attempt.host, describe(self._context, change.task, change.attempt)))
+                try:
+                    grant = describe(self._context, change.task, change.attempt)
+                except (InvalidInput, NotFound) as error:
+                    # Its run is one of an attempt that is over: the janitor ends it.
+                    await refuse(tx, self._context, change.state, error, now=now)
+                else:
+                    taken.append((attempt.host, grant))
         return taken
+
+
+def _check_start(report: StatusReport, task: Task) -> None:
+    """Without the base that the work began from, nobody could tell later whether it was merged."""
+    if report.base_sha is None and task.deliverable == "branch":
+        raise InvalidInput(
+            "$.base_sha",
+            "is missing with the start",
+            remedy="say at which commit of the base branch the work begins",
+        )

@@ -1,15 +1,16 @@
 """Whoever wants work: the dispatcher for its hosts, agents for themselves."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from agent_fleet.core.errors import InvalidInput, NotFound
 from agent_fleet.core.messages import DequeueRequest
-from agent_fleet.core.model import Grant, Mode, Task, Transport
+from agent_fleet.core.model import Attempt, Grant, Mode, Task, Transport
 from agent_fleet.core.obstacles import AccountState, of_agent
 from agent_fleet.core.placement import plan
 from agent_fleet.fleet.context import LOOK_AGAIN_S, Context
-from agent_fleet.fleet.grants import describe, grant
+from agent_fleet.fleet.grants import describe, grant, refuse
 from agent_fleet.fleet.snapshot import agent_state, read_snapshot, waiting_tasks
 from agent_fleet.store.store import Transaction
 
@@ -82,10 +83,7 @@ class Claims:
         if request_key is not None:
             before = await tx.work.granted_by_key(owner=agent, request_key=request_key)
             if before:
-                states = [await tx.work.state(attempt.task) for attempt in before]
-                return tuple(
-                    describe(context, s.task, a) for s, a in zip(states, before, strict=True)
-                )
+                return await self._again(tx, before, now=now)
         used = await tx.work.used_slots()
         free = min(known.slots - used.get((Transport.HTTP_PULL, agent), 0), request.capacity)
         if free <= 0:
@@ -120,6 +118,19 @@ class Claims:
                 grants.append(made)
             if len(grants) == free:
                 break
+        return tuple(grants)
+
+    async def _again(
+        self, tx: Transaction, attempts: list[Attempt], *, now: datetime
+    ) -> tuple[Grant, ...]:
+        """What was granted before; an attempt whose task has become invalid meanwhile fails."""
+        grants: list[Grant] = []
+        for attempt in attempts:
+            state = await tx.work.state(attempt.task)
+            try:
+                grants.append(describe(self._context, state.task, attempt))
+            except (InvalidInput, NotFound) as error:
+                await refuse(tx, self._context, state, error, now=now)
         return tuple(grants)
 
     def _adapter(self, task: Task) -> str:

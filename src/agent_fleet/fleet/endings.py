@@ -14,6 +14,7 @@ from agent_fleet.core.errors import (
     IdempotencyMismatch,
     InvalidInput,
     LeaseLost,
+    NotFound,
     Superseded,
 )
 from agent_fleet.core.faults import Reason
@@ -38,6 +39,13 @@ class Sighting(msgspec.Struct, frozen=True):
     changed: bool
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """A delivery that is none, and what is wrong with it."""
+
+    reason: Reason
+    message: str
+
+
 class Endings:
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -46,9 +54,10 @@ class Endings:
         """The end of an attempt. The same receipt again gets the same answer.
 
         A success counts once the receipt's head was seen on the forge; otherwise it is the
-        failure `unverified`. Raises Superseded or LeaseLost for an attempt that is over and
-        changes nothing then, but the receipt is kept; Unavailable while the forge is away;
-        IdempotencyMismatch for a known id with another body.
+        failure `unverified`, or `invalid_task` if its repository or base is gone. Raises
+        Superseded or LeaseLost for an attempt that is over and changes nothing then, but the
+        receipt is kept; Unavailable while the forge is away; IdempotencyMismatch for a known id
+        with another body.
         """
         sha256 = hashlib.sha256(rfc8785.dumps(msgspec.to_builtins(receipt))).hexdigest()
         async with self._context.store.reading() as tx:
@@ -63,7 +72,10 @@ class Endings:
                     f"receipt {receipt.receipt_id} was handed in before with another body"
                 )
             return _answer(receipt, sha256, known.verdict, task=task)
-        seen = await self._confirm(task, attempt, receipt)
+        try:
+            seen = await self._confirm(task, attempt, receipt)
+        except NotFound as error:
+            seen = Refusal(Reason.INVALID_TASK, error.message)
         async with self._context.store.transaction() as tx:
             state = await _tell_start(tx, await tx.work.state(receipt.task), receipt)
             verdict = await self._end(tx, state, receipt, seen=seen, actor=executor.name)
@@ -78,8 +90,13 @@ class Endings:
             check_owner(executor, current)
             await self._fail(tx, state, current, reason=reason, message=message)
 
-    async def _confirm(self, task: Task, attempt: Attempt, receipt: Receipt) -> Sighting | None:
-        """What the forge has of a delivery; None where the receipt's head is not there."""
+    async def _confirm(
+        self, task: Task, attempt: Attempt, receipt: Receipt
+    ) -> Sighting | Refusal | None:
+        """What the forge has of a delivery; None where none is claimed.
+
+        Raises NotFound for a repository or a base that is no longer there, Unavailable.
+        """
         if receipt.outcome is not Outcome.SUCCEEDED:
             return None
         if task.deliverable == "none":
@@ -90,11 +107,15 @@ class Endings:
         if attempt.branch != task.branch_name:
             head = await forge.branch_head(repo, attempt.branch)
         if head is None or head != receipt.head_sha:
-            return None
+            message = f"{attempt.branch} is not at {receipt.head_sha} on the forge"
+            return Refusal(Reason.UNVERIFIED, message)
         start = attempt.start_head or attempt.base_sha
         if start is None:
             return Sighting(view, changed=True)
-        difference = await forge.diff(repo, base=start, head=head, limit_bytes=DIFFERENCE)
+        try:
+            difference = await forge.diff(repo, base=start, head=head, limit_bytes=DIFFERENCE)
+        except NotFound:  # the base was rewritten meanwhile, and the work put on the new one
+            difference = await forge.diff(repo, base=task.base, head=head, limit_bytes=DIFFERENCE)
         return Sighting(view, changed=bool(difference.strip()))
 
     async def _end(
@@ -103,7 +124,7 @@ class Endings:
         state: State,
         receipt: Receipt,
         *,
-        seen: Sighting | None,
+        seen: Sighting | Refusal | None,
         actor: str,
     ) -> Verdict:
         """Ends the attempt as its receipt says, if it is still there to be ended."""
@@ -111,14 +132,14 @@ class Endings:
             return "superseded"
         current = state.unended
         if current is None:
-            return await self._late(tx, state, receipt, seen=seen, actor=actor)
-        if receipt.outcome is not Outcome.SUCCEEDED:
+            delivered = seen if isinstance(seen, Sighting) else None
+            return await self._late(tx, state, receipt, seen=delivered, actor=actor)
+        if seen is None:
             reason = receipt.reason or Reason.AGENT_ERROR
             await self._fail(tx, state, current, reason=reason, receipt=receipt)
-        elif seen is None:
-            message = f"{current.branch} is not at {receipt.head_sha} on the forge"
+        elif isinstance(seen, Refusal):
             await self._fail(
-                tx, state, current, reason=Reason.UNVERIFIED, message=message, receipt=receipt
+                tx, state, current, reason=seen.reason, message=seen.message, receipt=receipt
             )
         elif not seen.changed:
             await self._fail(tx, state, current, reason=Reason.NO_CHANGES, receipt=receipt)
@@ -136,7 +157,7 @@ class Endings:
         actor: str,
     ) -> Verdict:
         """A lost attempt that delivered after all counts; another that is over changes nothing."""
-        if receipt.outcome is not Outcome.SUCCEEDED or seen is None or not seen.changed:
+        if seen is None or not seen.changed:
             return "kept"
         try:
             late = lifecycle.late_receipt(

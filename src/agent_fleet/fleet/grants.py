@@ -44,7 +44,7 @@ async def grant(
     try:
         return describe(context, change.task, change.attempt)
     except (InvalidInput, NotFound) as error:
-        await _refuse(tx, context, change.state, error, now=now)
+        await refuse(tx, context, change.state, error, now=now)
         return None
 
 
@@ -87,9 +87,10 @@ def describe(context: Context, task: Task, attempt: Attempt) -> Grant:
     )
 
 
-async def _refuse(
+async def refuse(
     tx: Transaction, context: Context, state: State, error: FleetError, *, now: datetime
 ) -> None:
+    """The attempt fails, because `describe` said that its task is invalid."""
     assert state.attempt is not None
     failed = lifecycle.fail(
         state,

@@ -8,7 +8,7 @@ import structlog
 from msgspec.structs import replace
 
 from agent_fleet.core import lifecycle
-from agent_fleet.core.errors import Conflict, NotFound, Unavailable
+from agent_fleet.core.errors import Conflict, FleetError, NotFound, Unavailable
 from agent_fleet.core.model import (
     Attempt,
     AttemptStatus,
@@ -50,10 +50,14 @@ class Watch:
             try:
                 forge, ref, _ = self._context.forge_of(repo)
                 heads = await forge.heads(ref)
-                for task in tasks:
-                    changes += await self._look_at(task, heads)
             except (NotFound, Unavailable) as error:
                 log.warning("forge_unavailable", repo=repo, error=error.message)
+                continue
+            for task in tasks:
+                try:
+                    changes += await self._look_at(task, heads)
+                except FleetError as error:  # one branch that cannot be judged hides no other
+                    log.warning("branch_not_read", task=task.id, error=error.message)
         return changes
 
     async def observe(self, task: int, seen: ForgeView, *, actor: str) -> int:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from agent_fleet.adapters import Adapter
 from agent_fleet.clock import Clock, new_id
-from agent_fleet.core.errors import FleetError, LeaseLost, Unavailable
+from agent_fleet.core.errors import FleetError, LeaseLost, Superseded, Unavailable
 from agent_fleet.core.faults import Reason
 from agent_fleet.core.messages import StatusAnswer, StatusReport
 from agent_fleet.core.model import Credentials, Grant, Outcome, Receipt, Transport
@@ -162,22 +162,28 @@ class Follower:
                     if await self._fleet.attempts.is_over(grant.task, grant.attempt):
                         await discard(place.machine, grant, setting)
                     return
-                await self._hand_in(receipt)
+                await self._hand_in(grant, receipt)
                 await tidy(place.machine, grant, setting)
                 return
             await self._clock.sleep(_pause(failures))
         await self._give_up(grant, Reason.HOST_LOST, trouble)
 
-    async def _hand_in(self, receipt: Receipt) -> None:
-        """Until it is accepted; the forge or the database may be away for a while."""
+    async def _hand_in(self, grant: Grant, receipt: Receipt) -> None:
+        """Until it is accepted; the forge or the database may be away for a while.
+
+        However it is answered the attempt is over then: it would be carried out again otherwise.
+        """
         for failures in range(1, HAND_IN_TRIES + 1):
             try:
                 await self._fleet.endings.hand_in(self._executor, receipt)
             except Unavailable as error:
                 log.warning("receipt_not_accepted", task=receipt.task, error=error.message)
                 await self._clock.sleep(_pause(failures))
-            except FleetError as error:
+            except (LeaseLost, Superseded) as error:
                 log.warning("receipt_refused", task=receipt.task, error=error.message)
+                return
+            except FleetError as error:
+                await self._give_up(grant, Reason.UNVERIFIED, error.message)
                 return
             else:
                 log.info(
