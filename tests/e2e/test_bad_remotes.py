@@ -1,13 +1,15 @@
 """Remotes that misbehave under a running fleet: each is told clearly, and nothing is lost."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from agent_fleet.core.errors import Conflict, InvalidInput, MergeConflict, Unavailable
+from agent_fleet.core.errors import InvalidInput, MergeConflict, Unavailable
 from agent_fleet.core.faults import Reason
-from agent_fleet.core.model import Outcome, TaskStatus
-from tests.support.composed import COMMIT, REPO, composed
+from agent_fleet.core.messages import TaskDetail
+from agent_fleet.core.model import TaskStatus
+from tests.support.composed import COMMIT, REPO, Running, composed
 from tests.support.waiting import eventually_async
 
 S = TaskStatus
@@ -45,7 +47,7 @@ async def test_a_branch_that_equals_its_base_is_not_taken_for_a_merged_one(tmp_p
     async with composed(tmp_path) as stage, stage.running() as fleet:
         stage.cli(f"tell started; wait_for go; {COMMIT}")
         task = await fleet.submit()
-        await stage.told("started")
+        await fleet.until(task, S.RUNNING)
 
         stage.git("push", "-q", "origin", f"main:refs/heads/{FIRST}")
         await fleet.fleet.watch.look()
@@ -265,6 +267,15 @@ async def test_a_base_that_is_gone_at_the_merge_changes_nothing(tmp_path: Path) 
             await fleet.until(task, S.COMPLETED)
 
 
+async def test_a_repository_that_is_not_configured_is_refused_at_submit(tmp_path: Path) -> None:
+    async with composed(tmp_path) as stage, stage.running() as fleet:
+        with pytest.raises(InvalidInput) as refused:
+            await fleet.submit(repo="local/other")
+
+        assert refused.value.path == "$.repo"
+        assert REPO in refused.value.remedy
+
+
 # -- merges --------------------------------------------------------------------------------------
 
 
@@ -450,7 +461,6 @@ async def test_a_task_without_a_deliverable_needs_no_remote_at_its_end(tmp_path:
 
 async def test_one_remote_that_is_away_keeps_nobody_else_waiting(tmp_path: Path) -> None:
     async with composed(tmp_path) as stage:
-        stage.settings = ""
         stage.extra = f'[repos."local/gone"]\nurl = "{tmp_path}/nowhere.git"\n'
         async with stage.running() as fleet:
             gone = await fleet.submit(repo="local/gone")
@@ -463,17 +473,19 @@ async def test_one_remote_that_is_away_keeps_nobody_else_waiting(tmp_path: Path)
             await fleet.until(task, S.COMPLETED)
 
 
-def _exists(path: Path):  # noqa: ANN202
+def _exists(path: Path) -> Callable[[], Awaitable[bool]]:
     async def there() -> bool:
         return path.exists()
 
     return there
 
 
-async def _has_ended(fleet, task: int, *, attempts: int):  # noqa: ANN001, ANN202
-    async def ended():  # noqa: ANN202
+async def _has_ended(fleet: Running, task: int, *, attempts: int) -> TaskDetail:
+    async def ended() -> TaskDetail | None:
         detail = await fleet.fleet.tasks.show(task)
         done = [a for a in detail.attempts if a.outcome is not None]
         return detail if len(done) >= attempts else None
 
-    return await eventually_async(ended, 20, f"{attempts} attempts to end")
+    detail = await eventually_async(ended, 20, f"{attempts} attempts to end")
+    assert detail is not None
+    return detail

@@ -4,14 +4,18 @@ import asyncio
 from datetime import datetime
 from typing import TypeVar
 
-from agent_fleet.core.errors import InvalidInput
+from agent_fleet.core.errors import InvalidInput, Unavailable
 from agent_fleet.core.issue import Brief, read_issue
 from agent_fleet.core.messages import Submission
 from agent_fleet.core.model import Mode, Task, TaskStatus
 from agent_fleet.core.text import shorten, slug
+from agent_fleet.fleet.context import Context
 from agent_fleet.fleet.rules import Rules
 
 T = TypeVar("T")
+
+BASE_ASKED_S = 5.0
+"""So long the forge is asked for a base branch; then the one that was named is believed."""
 
 
 async def read_brief(submission: Submission) -> Brief:
@@ -37,6 +41,29 @@ async def read_brief(submission: Submission) -> Brief:
     )
 
 
+async def find_missing_base(context: Context, submission: Submission) -> InvalidInput | None:
+    """What is wrong with the base branch that was named: the forge does not have it.
+
+    While the forge does not answer the name is believed, and the attempt finds out.
+    """
+    rules = context.rules.repos.get(submission.repo)
+    if rules is None or submission.base in {None, rules.base}:
+        return None
+    forge, repo, _ = context.forge_of(rules.name)
+    try:
+        async with asyncio.timeout(BASE_ASKED_S):
+            heads = await forge.heads(repo)
+    except (Unavailable, TimeoutError):
+        return None
+    if submission.base in heads:
+        return None
+    return InvalidInput(
+        "$.base",
+        f"{repo.name} has no branch {submission.base}",
+        remedy=f"push that branch first, or leave it out for {repo.base}",
+    )
+
+
 def new_task(
     submission: Submission,
     brief: Brief,
@@ -46,8 +73,14 @@ def new_task(
     requester: str,
     now: datetime,
 ) -> Task:
-    """The task. NotFound for an unknown repository, InvalidInput for an adapter no host has."""
-    repo = rules.repo(submission.repo)
+    """The task. InvalidInput for an unknown repository, or an adapter that no host has."""
+    repo = rules.repos.get(submission.repo)
+    if repo is None:
+        raise InvalidInput(
+            "$.repo",
+            f"there is no repository {submission.repo!r} in the configuration",
+            remedy=f"use one of: {', '.join(sorted(rules.repos)) or 'none is configured'}",
+        )
     adapter = submission.adapter or repo.adapter
     if adapter is not None and submission.mode is Mode.SSH_CLI and adapter not in rules.adapters:
         known = ", ".join(sorted(rules.adapters))

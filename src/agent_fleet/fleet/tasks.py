@@ -25,7 +25,7 @@ from agent_fleet.fleet.context import LOOK_AGAIN_S, Context
 from agent_fleet.fleet.effects import Effects
 from agent_fleet.fleet.penalties import reopen_account
 from agent_fleet.fleet.snapshot import read_snapshot, waiting_tasks
-from agent_fleet.fleet.submissions import new_task, read_brief
+from agent_fleet.fleet.submissions import find_missing_base, new_task, read_brief
 from agent_fleet.store.evidence import KeptReceipt
 from agent_fleet.store.store import Transaction
 
@@ -50,12 +50,15 @@ class Tasks:
         if submission.validation and by.kind not in OPERATORS:
             raise Forbidden("validation commands are run by the fleet: only an operator gives them")
         brief = await read_brief(submission)
+        missing_base = await find_missing_base(self._context, submission)
         sha256 = hashlib.sha256(msgspec.json.encode(submission, order="deterministic")).hexdigest()
         async with self._context.store.transaction() as tx:
             if key is not None:
                 known = await tx.evidence.task_of_key(actor=by.name, key=key, sha256=sha256)
                 if known is not None:
                     return await _detail(tx, known), False
+            if missing_base is not None:
+                raise missing_base
             task = new_task(
                 submission,
                 brief,
