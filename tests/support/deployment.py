@@ -88,6 +88,7 @@ def deployed(
             str(slots),
             environ=clean | {"PATH": agent_path, "FLEET_URL": url, "FLEET_TOKEN_FILE": str(token)},
         ):
+            eventually(lambda: asyncio.run(_has_met(url, admin)), 30, "a probe, and the agent")
             yield Deployment(
                 url=url,
                 admin=admin,
@@ -145,6 +146,13 @@ async def _ready(url: str, token: str) -> Ready | None:
             return await client.ready()
         except FleetError:
             return None
+
+
+async def _has_met(url: str, token: str) -> bool:
+    """Whether the server knows what its host has, and its agent."""
+    async with FleetClient(url, token) as client:
+        hosts, agents = (await client.hosts()).hosts, (await client.agents()).agents
+    return all(one.host.probed_at for one in hosts) and all(one.agent.seen_at for one in agents)
 
 
 @contextmanager
