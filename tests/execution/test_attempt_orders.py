@@ -181,15 +181,12 @@ async def test_an_orchestrator_without_its_database_goes_on(shop: Workshop) -> N
     assert receipt.outcome is Outcome.SUCCEEDED
 
 
-async def test_a_start_that_nobody_heard_of_is_no_receipt_yet(shop: Workshop) -> None:
+async def test_a_start_that_nobody_heard_of_is_left_to_the_receipt(shop: Workshop) -> None:
     shop.setting = replace(shop.setting, self_stop=False)
     short = replace(CONTINUE, lease=Lease(ttl_s=0.5, heartbeat_s=0.05))
     shop.recorder.answer = lambda word: (
         Unavailable("away") if word["status"] == "running" else short
     )
-    with pytest.raises(Unavailable):
-        await shop.carry_out()
-    shop.recorder.answer = lambda _: CONTINUE
 
     receipt = await shop.receipt()
 

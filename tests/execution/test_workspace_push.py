@@ -6,8 +6,8 @@ import pytest
 
 from agent_fleet.core.errors import AttemptFailed
 from agent_fleet.core.faults import Reason
-from agent_fleet.execution import workspace as workspaces
 from agent_fleet.core.model import Credentials
+from agent_fleet.execution import workspace as workspaces
 from agent_fleet.execution.local import LocalMachine
 from agent_fleet.execution.workspace import Workspace
 from tests.support.githttp import GitHttp, serve
