@@ -17,7 +17,7 @@ from agent_fleet.adapters import Adapter
 from agent_fleet.agent.reporter import RemoteReporter, hand_in
 from agent_fleet.client import AgentClient
 from agent_fleet.clock import Clock, SystemClock, new_id
-from agent_fleet.core.errors import FleetError, Unavailable
+from agent_fleet.core.errors import Conflict, FleetError, Unavailable
 from agent_fleet.core.messages import DequeueRequest
 from agent_fleet.core.model import Grant
 from agent_fleet.execution.attempt import carry_out, tidy
@@ -140,9 +140,9 @@ class Worker:
             try:
                 grants = (await self._client.dequeue(request, key=key)).grants
                 failures, key = 0, new_id()
-            except Unavailable as error:
+            except (Conflict, Unavailable) as error:
                 failures += 1
-                log.warning("server_unavailable", error=error.message, failures=failures)
+                log.warning("no_answer", error=error.message, failures=failures)
                 await self._clock.sleep(min(2.0 ** min(failures, 10) / 4, LONGEST_PAUSE_S))
             if not grants:
                 self._slots.release()

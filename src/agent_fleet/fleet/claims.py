@@ -43,10 +43,10 @@ class Claims:
         context = self._context
         granted: list[tuple[str, Grant]] = []
         async with context.store.transaction() as tx:
-            now = await tx.now()
             tasks = await waiting_tasks(tx, modes=(Mode.SSH_CLI, Mode.EITHER))
             if not tasks:
                 return []
+            now = await tx.now()
             await tx.registry.hosts(lock=True)
             snapshot = await read_snapshot(tx, context.rules, tasks=tasks, now=now)
             for placement in plan(snapshot).placements:
@@ -96,7 +96,10 @@ class Claims:
             if a.place == agent
         }
         grants: list[Grant] = []
-        for task in await waiting_tasks(tx, modes=(Mode.HTTP_PULL, Mode.EITHER)):
+        waiting = await waiting_tasks(tx, modes=(Mode.HTTP_PULL, Mode.EITHER))
+        # Since we came in, a task may have become due, or have been queued by somebody.
+        now = await tx.now()
+        for task in waiting:
             adapter = self._adapter(task)
             state = replace(agent_state(known, used), used=0)
             if any(of_agent(task, state, adapter=adapter, accounts=accounts, now=now)):
