@@ -73,10 +73,15 @@ class RunningServer:
 
 
 @asynccontextmanager
-async def running_server(directory: Path, **rules: Any) -> AsyncGenerator[RunningServer]:
-    """A server with everything of its own below `directory`; `rules` replaces fields of Rules."""
+async def running_server(
+    directory: Path, *, database: str | None = None, **rules: Any
+) -> AsyncGenerator[RunningServer]:
+    """A server with everything of its own below `directory`; `rules` replaces fields of Rules.
+
+    `database` is the address of another database than its own SQLite file.
+    """
     environ = _make_remote(directory)
-    async with reopened(f"sqlite:///{directory / 'fleet.db'}") as store:
+    async with reopened(database or f"sqlite:///{directory / 'fleet.db'}") as store:
         fleet = await Fleet.open(
             store,
             rules=replace(_rules(directory), **rules),

@@ -31,8 +31,8 @@ RepoName = Annotated[
 ]
 Line = Annotated[str, Meta(min_length=1, max_length=2_000)]
 Text = Annotated[str, Meta(max_length=200_000)]
-Command = Annotated[str, Meta(min_length=1, max_length=4_000)]
-ModelName = Annotated[str, Meta(min_length=1, max_length=200, pattern="^[A-Za-z0-9]")]
+Command = Annotated[str, Meta(min_length=1, max_length=4_000, pattern=r"^[^\x00]*$")]
+ModelName = Annotated[str, Meta(min_length=1, max_length=200, pattern="^[A-Za-z0-9][!-~]*$")]
 BranchName = Annotated[
     str, Meta(min_length=1, max_length=200, pattern="^[A-Za-z0-9._][A-Za-z0-9._/-]*$")
 ]
@@ -129,10 +129,10 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `base_sha`, with the start: the base branch's head that the work began from.
     """
 
-    attempt: Annotated[int, Meta(ge=1)]
-    epoch: Annotated[int, Meta(ge=1)]
+    attempt: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    epoch: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     status: Literal["preparing", "running", "released"]
-    phase: Annotated[str, Meta(max_length=60)] | None = None
+    phase: Annotated[str, Meta(max_length=60, pattern="^[ -~]*$")] | None = None
     message: Annotated[str, Meta(max_length=2_000)] | None = None
     base_sha: CommitId | None = None
 

@@ -279,16 +279,16 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The immutable evidence that an attempt hands in. `retry_after_s`: a usage limit's reset."""
 
     receipt_id: Annotated[str, Meta(min_length=8, max_length=64, pattern="^[A-Za-z0-9_-]+$")]
-    task: Annotated[int, Meta(ge=1)]
-    attempt: Annotated[int, Meta(ge=1)]
+    task: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    attempt: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     outcome: Outcome
     reason: Reason | None = None
-    exit_code: int | None = None
+    exit_code: Annotated[int, Meta(ge=-1_000, le=1_000)] | None = None
     summary: Annotated[str, Meta(max_length=20_000)] = ""
     branch: Annotated[str, Meta(max_length=200)] | None = None
     base_sha: Annotated[str, Meta(pattern="^[0-9a-f]{40,64}$")] | None = None
     head_sha: Annotated[str, Meta(pattern="^[0-9a-f]{40,64}$")] | None = None
-    pull_request: int | None = None
+    pull_request: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     validation: tuple[ValidationResult, ...] = ()
     usage: Usage = Usage()
     session: Annotated[str, Meta(max_length=200)] | None = None

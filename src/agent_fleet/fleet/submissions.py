@@ -8,7 +8,7 @@ from agent_fleet.core.errors import InvalidInput, Unavailable
 from agent_fleet.core.issue import Brief, read_issue
 from agent_fleet.core.messages import Submission
 from agent_fleet.core.model import Mode, Task, TaskStatus
-from agent_fleet.core.text import shorten, slug
+from agent_fleet.core.text import clean, shorten, slug
 from agent_fleet.fleet.context import Context
 from agent_fleet.fleet.rules import Rules
 
@@ -21,22 +21,29 @@ BASE_ASKED_S = 5.0
 async def read_brief(submission: Submission) -> Brief:
     """What is to be done. A `body` is read as an issue's Markdown, a `goal` is taken as it is.
 
-    InvalidInput where there is neither.
+    InvalidInput where there is neither. Control characters are taken out.
     """
-    goal = (submission.goal or "").strip()
+    goal = clean(submission.goal or "").strip()
+    title = shorten(clean(submission.title or "")) or None
+    constraints = tuple(filter(None, (clean(line).strip() for line in submission.constraints)))
     if submission.body is None:
         if not goal:
             raise InvalidInput(
                 "$.goal", "is missing", remedy="say what is to be done, in `goal` or in `body`"
             )
-        title = submission.title or shorten(goal)
-        return Brief(title=title, goal=goal, constraints=submission.constraints, validation=())
+        return Brief(
+            title=title or shorten(goal), goal=goal, constraints=constraints, validation=()
+        )
     # In a thread: a page of 200 kB takes seconds, and others want the loop.
-    brief = await asyncio.to_thread(read_issue, submission.body, title=submission.title)
+    try:
+        brief = await asyncio.to_thread(read_issue, submission.body, title=title)
+    except InvalidInput as error:
+        said = error.message.removeprefix(f"{error.path}: ").removesuffix(f"; {error.remedy}")
+        raise InvalidInput(f"$.{error.path}", said, remedy=error.remedy) from None
     return Brief(
         title=brief.title,
         goal=f"{goal}\n\n{brief.goal}".strip(),
-        constraints=(*submission.constraints, *brief.constraints),
+        constraints=(*constraints, *brief.constraints),
         validation=brief.validation,
     )
 

@@ -5,11 +5,12 @@ end up in logs.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 
 from litestar.connection import ASGIConnection, Request
 from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
+from litestar.params import PathParameter
 
 from agent_fleet.core.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
 from agent_fleet.core.messages import TaskDetail
@@ -20,6 +21,9 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 AnyRequest = Request[Any, Any, Any]
 TheFleet = NamedDependency[Fleet]
 Caller = NamedDependency[Token]
+Number = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
+"""Of a task or an attempt; both engines take any of these."""
+
 Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
 
 _QUERY_NAMES = frozenset({"token", "access_token", "authorization", "api_key"})
@@ -33,13 +37,14 @@ def allow(*kinds: TokenKind) -> Guard:
     people = kinds != (TokenKind.AGENT,)
     allowed = frozenset({*kinds, TokenKind.ADMIN} if people else kinds)
 
-    async def guard(connection: Connection, _handler: BaseRouteHandler) -> None:
+    async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
         token = await _authenticate(connection)
         if token.kind not in allowed:
             needed = ", ".join(sorted(allowed))
             raise Forbidden(
                 f"a token of kind {token.kind} may not do this; it takes one of: {needed}"
             )
+        _check_address(connection, handler)
         connection.state.token = token
 
     return guard
@@ -61,6 +66,18 @@ def check_visible(detail: TaskDetail, *, to: Token) -> TaskDetail:
     if hidden:
         raise NotFound(f"there is no task {task.id}")
     return detail
+
+
+def _check_address(connection: Connection, handler: BaseRouteHandler) -> None:
+    """A misspelt parameter would be a filter that nobody notices to be missing."""
+    known = {*handler.parsed_fn_signature.parameters} - {*connection.path_params}
+    for name in connection.query_params:
+        if name not in known:
+            raise InvalidInput(name, "is not known here", remedy="leave it out of the address")
+    given = {**connection.path_params, **dict(connection.query_params.multi_items())}
+    for name, value in given.items():
+        if isinstance(value, str) and "\0" in value:
+            raise InvalidInput(name, "holds a NUL", remedy="leave that out")
 
 
 async def _authenticate(connection: Connection) -> Token:

@@ -14,6 +14,7 @@ from agent_fleet.web import attempts, registry, tasks
 from agent_fleet.web.access import TheFleet, caller
 from agent_fleet.web.errors import (
     answer_defect,
+    answer_encoding,
     answer_fleet_error,
     answer_http_error,
     answer_too_deep,
@@ -47,6 +48,7 @@ def create_app(fleet: Fleet) -> Litestar:
         exception_handlers={
             FleetError: answer_fleet_error,
             HTTPException: answer_http_error,
+            UnicodeDecodeError: answer_encoding,
             RecursionError: answer_too_deep,
             Exception: answer_defect,
         },

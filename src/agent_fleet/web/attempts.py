@@ -4,7 +4,7 @@ import re
 from typing import Annotated
 
 from litestar import Response, Router, get, patch, post
-from litestar.params import FromPath, HeaderParameter, JSONBody
+from litestar.params import HeaderParameter, JSONBody
 
 from agent_fleet.core.errors import InvalidInput, LogGap
 from agent_fleet.core.messages import (
@@ -18,7 +18,7 @@ from agent_fleet.core.messages import (
 from agent_fleet.core.model import Receipt, Transport
 from agent_fleet.core.registry import Token, TokenKind
 from agent_fleet.fleet.executor import Executor
-from agent_fleet.web.access import AnyRequest, Caller, TheFleet, allow, check_visible
+from agent_fleet.web.access import AnyRequest, Caller, Number, TheFleet, allow, check_visible
 from agent_fleet.web.waiting import while_connected
 
 READERS = (TokenKind.OPERATOR, TokenKind.REQUESTER, TokenKind.READ_ONLY, TokenKind.AGENT)
@@ -49,7 +49,7 @@ async def dequeue(
 
 @post("/tasks/{task:int}/status", status_code=200, guards=[allow(TokenKind.AGENT)])
 async def report(
-    fleet: TheFleet, caller: Caller, task: FromPath[int], data: JSONBody[StatusReport]
+    fleet: TheFleet, caller: Caller, task: Number, data: JSONBody[StatusReport]
 ) -> StatusAnswer:
     """A heartbeat, a start or a release; the answer carries the cancel."""
     return await fleet.attempts.report(_executor(caller), task, data)
@@ -65,8 +65,8 @@ async def append_log(
     request: AnyRequest,
     fleet: TheFleet,
     caller: Caller,
-    task: FromPath[int],
-    attempt: FromPath[int],
+    task: Number,
+    attempt: Number,
 ) -> LogAnswer:
     """Bytes of the log, placed by Content-Range; `bytes */*` without a body asks for the offset."""
     body = await request.body()
@@ -82,8 +82,8 @@ async def read_log(
     request: AnyRequest,
     fleet: TheFleet,
     caller: Caller,
-    task: FromPath[int],
-    attempt: FromPath[int],
+    task: Number,
+    attempt: Number,
 ) -> Response[bytes]:
     """The log, or the part that Range asks for; 4 MiB at most in one answer."""
     check_visible(await fleet.tasks.show(task), to=caller)

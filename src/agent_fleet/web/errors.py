@@ -27,6 +27,10 @@ MEDIA_TYPE = "application/problem+json"
 BASE = "urn:agent-fleet:problem:"
 
 
+_HEADERS = {"key": "Idempotency-Key"}
+"""Parameters of handlers that come in a header, which the framework calls by their own names."""
+
+
 def to_problem(error: FleetError) -> Problem:
     """What a client is told of an error of ours."""
     problem = Problem(
@@ -73,6 +77,13 @@ def answer_too_deep(_request: AnyRequest, _error: RecursionError) -> Response[by
     return _answer(to_problem(InvalidInput("$", "is nested too deeply", remedy="send it flat")))
 
 
+def answer_encoding(request: AnyRequest, error: UnicodeDecodeError) -> Response[bytes]:
+    """A body with a text that is not UTF-8: the framework lets it through, and msgspec raises."""
+    log.warning("request_not_utf8", method=request.method, path=request.url.path)
+    said = f"is not UTF-8: {error.reason}"
+    return _answer(to_problem(InvalidInput("$", said, remedy="send UTF-8 text")))
+
+
 def answer_defect(request: AnyRequest, error: Exception) -> Response[bytes]:
     """A defect of ours: logged whole, told without detail."""
     log.error("request_failed", method=request.method, path=request.url.path, exc_info=error)
@@ -109,6 +120,8 @@ def _invalid(error: ValidationException) -> InvalidInput:
     path = key
     if found.get("source") == "body":
         path = "$" if key == "data" else f"$.{key}"
+    elif found.get("source") == "header":
+        path = _HEADERS.get(key, key)
     if told := re.search(r"(?:unknown|required) field `([^`]+)`", message):
         path = f"{path}.{told[1]}"
     message, remedy = _explain(message)

@@ -18,7 +18,7 @@ from agent_fleet.core.messages import (
 )
 from agent_fleet.core.model import TaskStatus
 from agent_fleet.core.registry import TokenKind
-from agent_fleet.web.access import Caller, TheFleet, allow, check_visible
+from agent_fleet.web.access import Caller, Number, TheFleet, allow, check_visible
 
 OPERATOR, REQUESTER = TokenKind.OPERATOR, TokenKind.REQUESTER
 READ_ONLY, AGENT = TokenKind.READ_ONLY, TokenKind.AGENT
@@ -46,7 +46,7 @@ async def list_tasks(
     caller: Caller,
     status: FromQuery[list[TaskStatus] | None] = None,
     repo: FromQuery[str | None] = None,
-    before: Annotated[int | None, QueryParameter(ge=1)] = None,
+    before: Annotated[int | None, QueryParameter(ge=1, le=2**53)] = None,
     limit: Limit = 50,
 ) -> TaskPage:
     """Tasks, the newest first; a requester sees its own."""
@@ -63,7 +63,7 @@ async def list_tasks(
 async def show(
     fleet: TheFleet,
     caller: Caller,
-    task: FromPath[int],
+    task: Number,
     wait: Wait = 0.0,
     until: Annotated[str, QueryParameter(pattern="^(changed|settled|ended)$")] = "changed",
 ) -> TaskDetail:
@@ -73,14 +73,14 @@ async def show(
 
 
 @get("/tasks/{task:int}/why", guards=[allow(OPERATOR, REQUESTER, READ_ONLY)])
-async def why(fleet: TheFleet, caller: Caller, task: FromPath[int]) -> WhyAnswer:
+async def why(fleet: TheFleet, caller: Caller, task: Number) -> WhyAnswer:
     """Every reason that keeps the task from running."""
     check_visible(await fleet.tasks.show(task), to=caller)
     return await fleet.tasks.why(task)
 
 
 @get("/tasks/{task:int}/diff", guards=[allow(OPERATOR, REQUESTER, READ_ONLY)])
-async def diff(fleet: TheFleet, caller: Caller, task: FromPath[int]) -> Response[bytes]:
+async def diff(fleet: TheFleet, caller: Caller, task: Number) -> Response[bytes]:
     """What the task's branch adds to its base."""
     check_visible(await fleet.tasks.show(task), to=caller)
     return Response(await fleet.tasks.diff(task), media_type="text/x-diff")
@@ -90,8 +90,8 @@ async def diff(fleet: TheFleet, caller: Caller, task: FromPath[int]) -> Response
 async def task_events(
     fleet: TheFleet,
     caller: Caller,
-    task: FromPath[int],
-    after: Annotated[int, QueryParameter(ge=0)] = 0,
+    task: Number,
+    after: Annotated[int, QueryParameter(ge=0, le=2**53)] = 0,
     limit: Limit = 200,
 ) -> EventPage:
     """What happened to the task, from behind the cursor `after`."""
@@ -100,7 +100,7 @@ async def task_events(
 
 
 @get("/tasks/{task:int}/receipts", guards=[allow(OPERATOR, REQUESTER, READ_ONLY)])
-async def task_receipts(fleet: TheFleet, caller: Caller, task: FromPath[int]) -> ReceiptList:
+async def task_receipts(fleet: TheFleet, caller: Caller, task: Number) -> ReceiptList:
     """Everything that was handed in for the task, in the order of arrival."""
     check_visible(await fleet.tasks.show(task), to=caller)
     return ReceiptList(receipts=await fleet.tasks.receipts(task))
@@ -118,7 +118,7 @@ async def show_receipt(fleet: TheFleet, caller: Caller, receipt_id: FromPath[str
 async def events(
     fleet: TheFleet,
     caller: Caller,
-    after: Annotated[int, QueryParameter(ge=0)] = 0,
+    after: Annotated[int, QueryParameter(ge=0, le=2**53)] = 0,
     limit: Limit = 200,
 ) -> EventPage:
     """What happened in the fleet, from behind the cursor `after`; a requester sees its own."""
@@ -127,21 +127,21 @@ async def events(
 
 
 @post("/tasks/{task:int}/cancel", status_code=200, guards=[allow(OPERATOR, REQUESTER)])
-async def cancel(fleet: TheFleet, caller: Caller, task: FromPath[int]) -> TaskDetail:
+async def cancel(fleet: TheFleet, caller: Caller, task: Number) -> TaskDetail:
     """Cancelled now, or as soon as its executor was told."""
     check_visible(await fleet.tasks.show(task), to=caller)
     return await fleet.tasks.cancel(task, by=caller)
 
 
 @post("/tasks/{task:int}/retry", status_code=200, guards=[allow(OPERATOR)])
-async def retry(fleet: TheFleet, caller: Caller, task: FromPath[int]) -> TaskDetail:
+async def retry(fleet: TheFleet, caller: Caller, task: Number) -> TaskDetail:
     """Queued again, its limits reset."""
     return await fleet.tasks.retry(task, by=caller)
 
 
 @post("/tasks/{task:int}/approve", status_code=200, guards=[allow(OPERATOR)])
 async def approve(
-    fleet: TheFleet, caller: Caller, task: FromPath[int], data: JSONBody[Approval]
+    fleet: TheFleet, caller: Caller, task: Number, data: JSONBody[Approval]
 ) -> TaskDetail:
     """Approved; with `merge`, merged before this answers."""
     return await fleet.tasks.approve(task, data, by=caller)
@@ -149,7 +149,7 @@ async def approve(
 
 @post("/tasks/{task:int}/request-changes", status_code=200, guards=[allow(OPERATOR)])
 async def request_changes(
-    fleet: TheFleet, caller: Caller, task: FromPath[int], data: JSONBody[Comment]
+    fleet: TheFleet, caller: Caller, task: Number, data: JSONBody[Comment]
 ) -> TaskDetail:
     """A revision with that text."""
     return await fleet.tasks.request_changes(task, data.text, by=caller)
