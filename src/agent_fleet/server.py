@@ -6,9 +6,12 @@ alive: the next start finds them again.
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import signal
+import socket
+import ssl
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -19,8 +22,14 @@ import uvicorn
 
 from agent_fleet.adapters import Adapter
 from agent_fleet.clock import SystemClock
-from agent_fleet.config import Config, base_environment, named_environment, refuse_exposed
-from agent_fleet.core.errors import Conflict
+from agent_fleet.config import (
+    Config,
+    Listen,
+    base_environment,
+    named_environment,
+    refuse_exposed,
+)
+from agent_fleet.core.errors import InvalidInput
 from agent_fleet.core.lifecycle import Backoff
 from agent_fleet.core.model import Credentials
 from agent_fleet.core.registry import Host
@@ -49,11 +58,16 @@ REQUESTS_END_S = 5
 
 
 def run(config: Config) -> None:
-    """Serves until SIGTERM or SIGINT. Raises InvalidInput, Conflict or Unavailable if it cannot."""
+    """Serves until SIGTERM or SIGINT. Raises InvalidInput, Conflict or Unavailable if it cannot.
+
+    What can be known beforehand is: nothing is begun by a server that nobody will reach.
+    """
     refuse_exposed(config)
-    make_state_dir(config)
-    with _alone(config.server.state_dir):
-        asyncio.run(_run(config))
+    _check_tls(config)
+    with _listening(config.server.listen) as sockets:
+        make_state_dir(config)
+        with _alone(config.server.state_dir):
+            asyncio.run(_run(config, sockets))
 
 
 @asynccontextmanager
@@ -71,11 +85,25 @@ async def opened(config: Config) -> AsyncGenerator[Fleet, None]:
 
 
 def make_state_dir(config: Config) -> None:
-    """The state directory, for this user alone."""
-    config.server.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """The state directory, for this user alone. Raises InvalidInput where there can be none."""
+    state_dir = config.server.state_dir
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(state_dir, error) from None
+    if not os.access(state_dir, os.W_OK | os.X_OK):
+        raise _unusable(state_dir, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
-async def _run(config: Config) -> None:
+def _unusable(state_dir: Path, error: OSError) -> InvalidInput:
+    return InvalidInput(
+        "server.state_dir",
+        f"{state_dir} cannot be used: {error.strerror}",
+        remedy="name a directory that this user may write",
+    )
+
+
+async def _run(config: Config, sockets: list[socket.socket]) -> None:
     async with opened(config) as fleet:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -83,7 +111,7 @@ async def _run(config: Config) -> None:
             loop.add_signal_handler(number, stop.set)
         server = _server(config, fleet)
         async with working(config, fleet):
-            serving = asyncio.create_task(server.serve())
+            serving = asyncio.create_task(server.serve(sockets=sockets))
             stopping = asyncio.create_task(stop.wait())
             log.info("serving", listen=config.server.listen, orchestrator=fleet.rules.orchestrator)
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -219,8 +247,6 @@ def _server(config: Config, fleet: Fleet) -> _Server:
     return _Server(
         uvicorn.Config(
             create_app(fleet),
-            host=settings.listen.host,
-            port=settings.listen.port,
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
             proxy_headers=bool(proxies),
@@ -234,6 +260,41 @@ def _server(config: Config, fleet: Fleet) -> _Server:
     )
 
 
+def _check_tls(config: Config) -> None:
+    """Raises InvalidInput for a certificate and a key that do not make a TLS server."""
+    cert, key = config.server.tls_cert, config.server.tls_key
+    if cert is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+    except OSError as error:  # ssl.SSLError is one
+        raise InvalidInput(
+            "server.tls_cert",
+            f"{cert} and {key} cannot be used: {error.strerror or error}",
+            remedy="name a PEM file with the certificate chain, and one with its key",
+        ) from None
+
+
+@contextmanager
+def _listening(listen: Listen) -> Generator[list[socket.socket], None, None]:
+    """Sockets on every address that the name stands for. InvalidInput if one cannot be had."""
+    with contextlib.ExitStack() as stack:
+        try:
+            found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)
+            addresses = dict.fromkeys((family, address[:2]) for family, _, _, _, address in found)
+            sockets = [
+                stack.enter_context(socket.create_server(address, family=family, backlog=2048))
+                for family, address in addresses
+            ]
+        except OSError as error:
+            raise InvalidInput(
+                "server.listen",
+                f"cannot listen on {listen}: {error.strerror or error}",
+                remedy="end who listens there (another fleet?), or choose another address or port",
+            ) from None
+        yield sockets
+
+
 @contextmanager
 def _alone(state_dir: Path) -> Generator[None, None, None]:
     """One orchestrator in a state directory; the lock goes with the process, however that ends."""
@@ -241,7 +302,11 @@ def _alone(state_dir: Path) -> Generator[None, None, None]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise Conflict(f"another orchestrator is running with {state_dir}") from None
+        raise InvalidInput(
+            "server.state_dir",
+            f"another orchestrator is running with {state_dir}",
+            remedy="stop that one, or give this one a state_dir of its own",
+        ) from None
     else:
         yield
     finally:

@@ -85,7 +85,7 @@ _OF_ERROR: tuple[tuple[type[FleetError], Exit, str], ...] = (
     (
         Unavailable,
         Exit.UNAVAILABLE,
-        "check that the server runs (fleet serve) and the address is right: fleet doctor",
+        "check that it runs (fleet serve, for the server) and its address is right: fleet doctor",
     ),
     (FleetError, Exit.ERROR, "fleet doctor looks at everything around it"),
 )

@@ -22,6 +22,7 @@ from agent_fleet.config.settings import (
     RepoSettings,
     ServerSettings,
 )
+from agent_fleet.config.values import Listen
 
 __all__ = [
     "ClientSettings",
@@ -30,6 +31,7 @@ __all__ = [
     "ForgeSettings",
     "GitSettings",
     "LeaseSettings",
+    "Listen",
     "LocalHost",
     "RepoSettings",
     "ServerSettings",
