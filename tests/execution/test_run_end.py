@@ -233,9 +233,9 @@ async def test_a_neighbour_of_the_workspace_is_not_hit(place: Place):
 async def test_whoever_ends_a_run_from_inside_its_workspace_lives_on(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ):
-    spec = place.spec("sleep", "300")
+    spec = place.spec("sh", "-c", "echo $$ >pid; exec sleep 300")
     await place.start(spec)
-    await place.reach(spec, RunState.RUNNING)
+    await pid_in(place.workspace / "pid")
     monkeypatch.chdir(place.workspace)
 
     report = await place.end(spec)
@@ -244,9 +244,9 @@ async def test_whoever_ends_a_run_from_inside_its_workspace_lives_on(
 
 
 async def test_ending_twice_or_what_never_was_does_no_harm(place: Place):
-    spec, never = place.spec("sleep", "300"), place.spec("true")
+    spec, never = place.spec("sh", "-c", "echo $$ >pid; exec sleep 300"), place.spec("true")
     await place.start(spec)
-    await place.reach(spec, RunState.RUNNING)
+    await pid_in(place.workspace / "pid")
 
     first, second = await asyncio.gather(place.end(spec), place.end(spec))
     third = await place.end(spec)
