@@ -188,11 +188,19 @@ async def test_errors_have_codes_and_two_lines(tmp_path: Path) -> None:
     assert "FLEET_URL" in unset.err
 
 
+async def test_a_number_is_never_rounded_to_that_of_another_task(tmp_path: Path) -> None:
+    ended = await fleet("task", "cancel", "1.5", at=tmp_path)
+
+    assert ended.code == 2
+    assert 'TASK: unable to convert "1.5" into int' in ended.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (("--priority", "high"), "--priority"),
         (("--priority", "1000"), "--priority"),
+        (("--priority", "1.5"), "--priority"),
         (("--mode", "ssh"), "--mode"),
         (("--prio", "1"), "--prio"),
         (("--run-limit", "soon"), "--run-limit"),

@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 
 from agent_fleet.cli import logs, output
 from agent_fleet.cli.create import check_range
+from agent_fleet.cli.numbers import whole
 from agent_fleet.cli.text import show_time
 from agent_fleet.core.errors import InvalidInput
 
@@ -25,7 +26,9 @@ def run(
     root: Annotated[
         Path | None, Parameter(help="Where clones and runs are kept; else in XDG_STATE_HOME.")
     ] = None,
-    slots: Annotated[int, Parameter(help="So many attempts at once: 1 to 100, 1 if left out.")] = 1,
+    slots: Annotated[
+        int, Parameter(converter=whole, help="So many attempts at once: 1 to 100, 1 if left out.")
+    ] = 1,
     adapter: Annotated[
         tuple[str, ...],
         Parameter(help="Offer only this agent CLI; may be repeated. All that are found, if none."),

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from agent_fleet.cli import output, waiting
 from agent_fleet.cli.exits import Exit, fail
+from agent_fleet.cli.numbers import whole
 from agent_fleet.core.errors import FleetError, InvalidInput
 from agent_fleet.core.messages import Submission
 
@@ -51,7 +52,7 @@ async def create(
     ] = None,
     title: Annotated[str | None, Parameter(help="Made of the text if left out.")] = None,
     priority: Annotated[
-        int, Parameter(help="-100 to 100, 0 if left out; higher ones go first.")
+        int, Parameter(converter=whole, help="-100 to 100, 0 if left out; higher ones go first.")
     ] = 0,
     mode: Annotated[
         Literal["ssh_cli", "http_pull", "either"],
@@ -81,9 +82,11 @@ async def create(
         Parameter(help="Whether a lost attempt is repeated."),
     ] = None,
     review_limit: Annotated[
-        int | None, Parameter(help="So many revisions, then a human: 0 to 20.")
+        int | None, Parameter(converter=whole, help="So many revisions, then a human: 0 to 20.")
     ] = None,
-    max_tries: Annotated[int | None, Parameter(help="Tries in a round: 1 to 20.")] = None,
+    max_tries: Annotated[
+        int | None, Parameter(converter=whole, help="Tries in a round: 1 to 20.")
+    ] = None,
     run_limit: Annotated[str | None, Parameter(help='How long an attempt may run: "2h".')] = None,
     silence_limit: Annotated[
         str | None, Parameter(help='How long an attempt may be silent: "15m".')

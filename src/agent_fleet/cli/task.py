@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 
 from agent_fleet.cli import create, output, taskview, waiting
 from agent_fleet.cli.exits import Exit, fail
+from agent_fleet.cli.numbers import whole
 from agent_fleet.cli.text import visible
 from agent_fleet.core.errors import FleetError, InvalidInput, NotFound
 from agent_fleet.core.messages import TaskDetail
@@ -16,7 +17,7 @@ app = App(name="task", help="Submit tasks, look at them, and decide about them."
 app.command(create.create)
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for programs.")]
-Number = Annotated[int, Parameter(name="TASK", help="The task's number.")]
+Number = Annotated[int, Parameter(name="TASK", converter=whole, help="The task's number.")]
 Status = Literal[
     "queued",
     "assigned",
@@ -41,7 +42,10 @@ async def list_tasks(
         bool, Parameter(name="--all", negative=(), help="Completed and cancelled ones too.")
     ] = False,
     limit: Annotated[
-        int, Parameter(help="At most so many, the newest ones: 1 to 1000, 100 if left out.")
+        int,
+        Parameter(
+            converter=whole, help="At most so many, the newest ones: 1 to 1000, 100 if left out."
+        ),
     ] = 100,
     json: Json = False,
 ) -> None:
@@ -95,7 +99,9 @@ async def logs(
     follow: Annotated[
         bool, Parameter(name=("--follow", "-f"), negative=(), help="Go on until it has ended.")
     ] = False,
-    attempt: Annotated[int | None, Parameter(help="Its number; the latest if left out.")] = None,
+    attempt: Annotated[
+        int | None, Parameter(converter=whole, help="Its number; the latest if left out.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """What an attempt's agent printed. With --json each piece is one line of JSON.

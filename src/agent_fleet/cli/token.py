@@ -14,6 +14,7 @@ from cyclopts import App, Parameter
 from agent_fleet.cli import output
 from agent_fleet.cli.create import to_seconds
 from agent_fleet.cli.exits import fail
+from agent_fleet.cli.numbers import whole
 from agent_fleet.cli.text import show_time
 from agent_fleet.core.errors import FleetError, InvalidInput
 from agent_fleet.core.messages import TokenRequest
@@ -41,7 +42,9 @@ async def create(
         Literal["admin", "operator", "requester", "read_only", "agent"],
         Parameter(help="requester: submit, see and cancel its own; agent: ask for work."),
     ],
-    slots: Annotated[int, Parameter(help="Of an agent: so many attempts at once, 1 to 100.")] = 1,
+    slots: Annotated[
+        int, Parameter(converter=whole, help="Of an agent: so many attempts at once, 1 to 100.")
+    ] = 1,
     capability: Annotated[
         tuple[str, ...], Parameter(help="Of an agent: what tasks may require; may be repeated.")
     ] = (),
