@@ -175,8 +175,11 @@ async def test_a_branch_is_watched_once_begun_until_merged_or_long_over(
         async with store.reading() as tx:
             lately = await tx.listing.watched(ended_since=SUBMITTED, limit=9)
             now = await tx.listing.watched(ended_since=SUBMITTED + timedelta(days=1), limit=9)
+            first = await tx.listing.watched(ended_since=SUBMITTED, limit=1)
+            rest = await tx.listing.watched(ended_since=SUBMITTED, after=first[0].id, limit=9)
 
     assert {task.id for task in lately} == {running.task, cancelled.id}
+    assert first + rest == lately
     assert {task.id for task in now} == {running.task}
 
 

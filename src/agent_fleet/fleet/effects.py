@@ -12,7 +12,7 @@ from datetime import timedelta
 import structlog
 
 from agent_fleet.core.errors import Conflict, FleetError, NotFound, Unavailable
-from agent_fleet.core.model import Effect
+from agent_fleet.core.model import Effect, TaskStatus
 from agent_fleet.fleet.context import Context
 from agent_fleet.fleet.sight import read_view
 from agent_fleet.fleet.watch import Watch
@@ -96,6 +96,8 @@ class Effects:
     async def _merge(self, effect: Effect) -> None:
         async with self._context.store.reading() as tx:
             task = await tx.work.task(effect.task)
+        if task.status not in {TaskStatus.REVIEW_PENDING, TaskStatus.COMPLETED}:
+            raise Conflict(f"task {task.id} is {task.status} by now: its approval no longer holds")
         forge, repo, _ = self._context.forge_of(task.repo)
         merged = await forge.merge(
             repo,
@@ -106,4 +108,4 @@ class Effects:
             identity=self._context.rules.identity,
         )
         log.info("merged", task=task.id, commit=merged)
-        await self._watch.observe(task.id, await read_view(self._context, task), actor="fleet")
+        await self._watch.observe(task, await read_view(self._context, task), actor="fleet")

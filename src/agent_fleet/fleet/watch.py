@@ -1,7 +1,7 @@
 """What is seen on forges and clocks: branches that moved or were merged, leases that ran out."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
@@ -18,7 +18,7 @@ from agent_fleet.core.model import (
     Transport,
 )
 from agent_fleet.fleet.context import Context, follow_up, save_all
-from agent_fleet.fleet.sight import read_view
+from agent_fleet.fleet.sight import Heads, read_heads, read_view
 from agent_fleet.store.schema import RESTORED, SETTLED, UNSETTLED
 
 log = structlog.get_logger()
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 WATCH_ENDED = timedelta(days=7)
 """So long after a task failed or was cancelled, a merge of its branch still completes it."""
 
-WATCHED_TASKS = 1_000
+WATCHED_AT_ONCE = 1_000
 EXPIRED_AT_ONCE = 100
 
 
@@ -39,33 +39,32 @@ class Watch:
 
         A forge that does not answer is passed over; the next look makes up for it.
         """
-        async with self._context.store.reading() as tx:
-            since = await tx.now() - WATCH_ENDED
-            watched = await tx.listing.watched(ended_since=since, limit=WATCHED_TASKS)
-        by_repo: defaultdict[str, list[Task]] = defaultdict(list)
-        for task in watched:
-            by_repo[task.repo].append(task)
-        changes = 0
-        for repo, tasks in by_repo.items():
-            try:
-                forge, ref, _ = self._context.forge_of(repo)
-                heads = await forge.heads(ref)
-            except (NotFound, Unavailable) as error:
-                log.warning("forge_unavailable", repo=repo, error=error.message)
-                continue
-            for task in tasks:
-                try:
-                    changes += await self._look_at(task, heads)
-                except FleetError as error:  # one branch that cannot be judged hides no other
-                    log.warning("branch_not_read", task=task.id, error=error.message)
-        return changes
+        changes, after = 0, 0
+        while True:
+            async with self._context.store.reading() as tx:
+                since = await tx.now() - WATCH_ENDED
+                watched = await tx.listing.watched(
+                    ended_since=since, after=after, limit=WATCHED_AT_ONCE
+                )
+            changes += await self._look_at_all(watched)
+            if len(watched) < WATCHED_AT_ONCE:
+                return changes
+            after = watched[-1].id
 
-    async def observe(self, task: int, seen: ForgeView, *, actor: str) -> int:
-        """Applies one reading of a task's branch; returns the number of changes."""
+    async def observe(self, task: Task, seen: ForgeView, *, actor: str) -> int:
+        """Applies a reading that was made of the branch of `task`; returns the number of changes.
+
+        One that was overtaken says nothing about a branch generation that began since, unless
+        that the work is merged, nor what an attempt left behind that was lost since.
+        """
         async with self._context.store.transaction() as tx:
-            state = await tx.work.state(task)
+            state = await tx.work.state(task.id)
             now = await tx.now()
+            if state.task.generation != task.generation and seen.state is not PullState.MERGED:
+                return 0
             if state.task.held and state.unended is None:
+                if not task.held:
+                    return 0
                 settled = lifecycle.settle(
                     state, view=seen, backoff=self._context.rules.backoff, now=now, actor=actor
                 )
@@ -89,7 +88,27 @@ class Watch:
             ended += await self._lose(attempt, expired=True)
         return ended
 
-    async def _look_at(self, task: Task, heads: Mapping[str, str]) -> int:
+    async def _look_at_all(self, watched: Sequence[Task]) -> int:
+        by_repo: defaultdict[str, list[Task]] = defaultdict(list)
+        for task in watched:
+            by_repo[task.repo].append(task)
+        changes = 0
+        for repo, tasks in by_repo.items():
+            try:
+                heads = await read_heads(self._context, repo)
+            except (NotFound, Unavailable) as error:
+                log.warning("forge_unavailable", repo=repo, error=error.message)
+                continue
+            for task in tasks:  # one branch that cannot be judged hides no other
+                try:
+                    changes += await self._look_at(task, heads)
+                except FleetError as error:
+                    log.warning("branch_not_read", task=task.id, error=error.message)
+                except Exception:
+                    log.exception("branch_not_judged", task=task.id)
+        return changes
+
+    async def _look_at(self, task: Task, heads: Heads) -> int:
         seen = await read_view(self._context, task, heads=heads)
         delivered_before = task.view.head is not None and task.started
         if seen.head is None and delivered_before and seen.state is PullState.NONE:
@@ -103,7 +122,7 @@ class Watch:
         )
         if same == task.view and not task.held:
             return 0
-        return await self.observe(task.id, seen, actor=self._context.rules.repo(task.repo).forge)
+        return await self.observe(task, seen, actor=self._context.rules.repo(task.repo).forge)
 
     async def settle_restore(self) -> bool:
         """After a backup was restored: what was under way then is lost, and the forges are asked.

@@ -47,8 +47,11 @@ class Listing:
         )
         return frozenset(await self._connection.scalars(query))
 
-    async def watched(self, *, ended_since: datetime, limit: int) -> list[Task]:
-        """Tasks whose branch is worth a look: begun, and not ended or only lately and unmerged."""
+    async def watched(self, *, ended_since: datetime, after: int = 0, limit: int) -> list[Task]:
+        """Tasks whose branch is worth a look: begun, and not ended or only lately and unmerged.
+
+        By number, from behind the cursor `after`.
+        """
         query = (
             select(tasks.c.document)
             .where(
@@ -59,9 +62,10 @@ class Listing:
                         tasks.c.updated_at >= ended_since,
                     ),
                 ),
+                tasks.c.id > after,
                 tasks.c.id.in_(select(attempts.c.task)),
             )
-            .order_by(tasks.c.updated_at.desc())
+            .order_by(tasks.c.id)
             .limit(limit)
         )
         return await self._tasks(query)
