@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from agent_fleet.clock import SystemClock
-from agent_fleet.core.errors import Unavailable
+from agent_fleet.core.errors import InvalidInput, Unavailable
 from agent_fleet.core.lifecycle import Backoff
 from agent_fleet.core.messages import (
     Approval,
@@ -61,21 +61,23 @@ class Scene(msgspec.Struct, frozen=True):
     async def task(self, number: int) -> Task:
         return (await self.fleet.tasks.show(number)).task
 
-    async def granted(self) -> Grant:
+    async def granted(self, *, start: bool = True) -> Grant:
         """A new task, of which the agent has told the start."""
         submission = Submission(repo="local/demo", goal="Do it.", mode=Mode.HTTP_PULL)
         await self.fleet.tasks.submit(submission, by=self.person, key=None)
-        return await self.again()
+        return await self.again(start=start)
 
-    async def again(self) -> Grant:
+    async def again(self, *, start: bool = True) -> Grant:
         (grant,) = await self.fleet.claims.dequeue("ada", ASKING, request_key=None)
-        start = StatusReport(
+        if not start:
+            return grant
+        report = StatusReport(
             attempt=grant.attempt,
             epoch=grant.epoch,
             status="running",
             base_sha=self.remote.git("rev-parse", "main"),
         )
-        await self.fleet.attempts.report(ADA, grant.task, start)
+        await self.fleet.attempts.report(ADA, grant.task, report)
         return grant
 
     async def deliver(self, grant: Grant) -> str:
@@ -159,6 +161,23 @@ async def test_what_was_approved_is_not_merged_any_more_once_it_was_sent_back(
         assert tried == 1
         assert (await scene.task(grant.task)).status is TaskStatus.QUEUED
         assert scene.remote.git("ls-remote", "origin", "main").startswith(before)
+
+
+async def test_a_delivery_that_tells_no_start_is_not_accepted(tmp_path: Path) -> None:
+    async with staged(tmp_path) as scene:
+        grant = await scene.granted(start=False)
+
+        with pytest.raises(InvalidInput, match="base_sha"):
+            await scene.deliver(grant)
+
+        assert (await scene.task(grant.task)).status is TaskStatus.ASSIGNED
+
+
+def test_a_commit_is_named_without_a_line_end() -> None:
+    told = {"attempt": 1, "epoch": 1, "status": "running", "base_sha": "a" * 40 + "\n"}
+
+    with pytest.raises(msgspec.ValidationError, match="base_sha"):
+        msgspec.convert(told, StatusReport)
 
 
 @contextmanager

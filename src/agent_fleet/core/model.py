@@ -286,8 +286,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     exit_code: Annotated[int, Meta(ge=-1_000, le=1_000)] | None = None
     summary: Annotated[str, Meta(max_length=20_000)] = ""
     branch: Annotated[str, Meta(max_length=200)] | None = None
-    base_sha: Annotated[str, Meta(pattern="^[0-9a-f]{40,64}$")] | None = None
-    head_sha: Annotated[str, Meta(pattern="^[0-9a-f]{40,64}$")] | None = None
+    base_sha: Annotated[str, Meta(pattern=r"^[0-9a-f]{40,64}$(?!\n)")] | None = None
+    head_sha: Annotated[str, Meta(pattern=r"^[0-9a-f]{40,64}$(?!\n)")] | None = None
     pull_request: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     validation: tuple[ValidationResult, ...] = ()
     usage: Usage = Usage()

@@ -9,9 +9,9 @@ from datetime import timedelta
 from agent_fleet.core import lifecycle
 from agent_fleet.core.errors import InvalidInput, LeaseLost, NotFound
 from agent_fleet.core.messages import StatusAnswer, StatusReport
-from agent_fleet.core.model import AttemptStatus, Grant, Task, Transport
+from agent_fleet.core.model import AttemptStatus, Grant, Transport
 from agent_fleet.fleet.context import Context, follow_up
-from agent_fleet.fleet.executor import Executor, check_owner
+from agent_fleet.fleet.executor import Executor, check_owner, check_start
 from agent_fleet.fleet.grants import describe, refuse
 
 LOG_LIMIT = 256 * 1024 * 1024
@@ -47,7 +47,7 @@ class Attempts:
                 await follow_up(tx, change.state, seen=None, actor=executor.name)
                 return StatusAnswer(directive="stop", lease=rules.lease)
             if report.status == "running" and current.status is AttemptStatus.GRANTED:
-                _check_start(report, state.task)
+                check_start(state.task, report.base_sha)
                 started = lifecycle.start(
                     state,
                     attempt=report.attempt,
@@ -132,13 +132,3 @@ class Attempts:
                 else:
                     taken.append((attempt.host, grant))
         return taken
-
-
-def _check_start(report: StatusReport, task: Task) -> None:
-    """Without the base that the work began from, nobody could tell later whether it was merged."""
-    if report.base_sha is None and task.deliverable == "branch":
-        raise InvalidInput(
-            "$.base_sha",
-            "is missing with the start",
-            remedy="say at which commit of the base branch the work begins",
-        )

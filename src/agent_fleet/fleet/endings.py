@@ -20,9 +20,18 @@ from agent_fleet.core.errors import (
 from agent_fleet.core.faults import Reason
 from agent_fleet.core.lifecycle import State
 from agent_fleet.core.messages import ReceiptAnswer
-from agent_fleet.core.model import Attempt, ForgeView, Grant, Outcome, Receipt, Session, Task
+from agent_fleet.core.model import (
+    Attempt,
+    AttemptStatus,
+    ForgeView,
+    Grant,
+    Outcome,
+    Receipt,
+    Session,
+    Task,
+)
 from agent_fleet.fleet.context import Context, follow_up
-from agent_fleet.fleet.executor import Executor, check_owner
+from agent_fleet.fleet.executor import Executor, check_owner, check_start
 from agent_fleet.fleet.penalties import has_alternative, pardon, place_of, punish
 from agent_fleet.fleet.sight import read_view
 from agent_fleet.store.evidence import Verdict
@@ -232,6 +241,8 @@ async def _tell_start(tx: Transaction, state: State, receipt: Receipt) -> State:
     ran = receipt.outcome is Outcome.SUCCEEDED or receipt.exit_code is not None
     if current is None or current.number != receipt.attempt or not ran:
         return state
+    if receipt.outcome is Outcome.SUCCEEDED and current.status is AttemptStatus.GRANTED:
+        check_start(state.task, receipt.base_sha)
     started = lifecycle.start(
         state,
         attempt=current.number,

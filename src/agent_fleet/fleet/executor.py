@@ -2,8 +2,8 @@
 
 import msgspec
 
-from agent_fleet.core.errors import Forbidden
-from agent_fleet.core.model import Attempt, Transport
+from agent_fleet.core.errors import Forbidden, InvalidInput
+from agent_fleet.core.model import Attempt, Task, Transport
 
 
 class Executor(msgspec.Struct, frozen=True):
@@ -22,3 +22,13 @@ def check_owner(executor: Executor, attempt: Attempt) -> None:
         )
     if attempt.owner != executor.name:
         raise Forbidden(f"attempt {attempt.number} of task {attempt.task} is somebody else's")
+
+
+def check_start(task: Task, base_sha: str | None) -> None:
+    """Without the base that the work began from, nobody could tell later whether it was merged."""
+    if base_sha is None and task.deliverable == "branch":
+        raise InvalidInput(
+            "$.base_sha",
+            "is missing with the start",
+            remedy="say at which commit of the base branch the work begins",
+        )
