@@ -14,6 +14,7 @@ from litestar.params import PathParameter
 
 from agent_fleet.core.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
 from agent_fleet.core.messages import TaskDetail
+from agent_fleet.core.model import Transport
 from agent_fleet.core.registry import Token, TokenKind
 from agent_fleet.fleet import Fleet
 
@@ -57,14 +58,21 @@ def caller(request: AnyRequest) -> Token:
     return token
 
 
-def check_visible(detail: TaskDetail, *, to: Token) -> TaskDetail:
-    """NotFound for a task that is none of the caller's business."""
+def check_visible(detail: TaskDetail, *, to: Token, attempt: int | None = None) -> TaskDetail:
+    """NotFound for a task, or what came of an `attempt`, that is none of the caller's business."""
     task = detail.task
-    hidden = (to.kind is TokenKind.REQUESTER and task.requester != to.name) or (
-        to.kind is TokenKind.AGENT and all(a.owner != to.name for a in detail.attempts)
-    )
-    if hidden:
+    if to.kind is TokenKind.REQUESTER and task.requester != to.name:
         raise NotFound(f"there is no task {task.id}")
+    if to.kind is TokenKind.AGENT:
+        held = {
+            a.number
+            for a in detail.attempts
+            if a.owner == to.name and a.transport is Transport.HTTP_PULL
+        }
+        if not held:
+            raise NotFound(f"there is no task {task.id}")
+        if attempt is not None and attempt not in held:
+            raise NotFound(f"task {task.id} has no attempt {attempt} of {to.name}")
     return detail
 
 

@@ -86,7 +86,7 @@ async def read_log(
     attempt: Number,
 ) -> Response[bytes]:
     """The log, or the part that Range asks for; 4 MiB at most in one answer."""
-    check_visible(await fleet.tasks.show(task), to=caller)
+    check_visible(await fleet.tasks.show(task), to=caller, attempt=attempt)
     wanted = _RANGE.fullmatch(request.headers.get("range", "bytes=0-"))
     if wanted is None:
         raise InvalidInput("Range", "is not one range of bytes", remedy="send Range: bytes=0-")

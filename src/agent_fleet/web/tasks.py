@@ -110,7 +110,8 @@ async def task_receipts(fleet: TheFleet, caller: Caller, task: Number) -> Receip
 async def show_receipt(fleet: TheFleet, caller: Caller, receipt_id: FromPath[str]) -> ReceiptAnswer:
     """One receipt, as it was handed in."""
     answer = await fleet.tasks.receipt(receipt_id)
-    check_visible(await fleet.tasks.show(answer.receipt.task), to=caller)
+    told = answer.receipt
+    check_visible(await fleet.tasks.show(told.task), to=caller, attempt=told.attempt)
     return answer
 
 
