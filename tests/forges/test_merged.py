@@ -1,8 +1,13 @@
 """When the work of a branch counts as merged, however it got into the base."""
 
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from msgspec.structs import replace
+
 from agent_fleet.core.model import PullState, TaskStatus
 from agent_fleet.forges.git import GitForge
-from tests.forges.remote import BRANCH, Remote, is_merged, make_task, read
+from tests.forges.remote import BRANCH, Remote, clean_environ, is_merged, make_task, read
 
 CHANGED = "one\nTWO\nthree\nfour\nfive\nsix\nseven\n"
 
@@ -293,3 +298,22 @@ async def test_a_base_that_is_missing_leaves_the_branch_readable(
     view = await read(forge, remote, make_task(start))
 
     assert (view.head, view.state) == (head, PullState.NONE)
+
+
+async def test_what_was_seen_of_an_older_task_of_that_number_is_none_of_it(
+    tmp_path: Path, forge: GitForge, remote: Remote
+) -> None:
+    of_old = make_task(remote.there("main"))
+    remote.branch(("new.txt", "a\n"))
+    await read(forge, remote, of_old)
+    remote.git("merge", "-q", "--squash", BRANCH)
+    remote.git("commit", "-q", "-m", "squashed")
+    remote.push("main")
+    remote.git("push", "-q", "origin", f":{BRANCH}")
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    task = replace(make_task(remote.there("main")), slug="another", created_at=tomorrow)
+    started_anew = GitForge(tmp_path / "mirrors", environ=clean_environ(tmp_path))
+
+    seen = await read(started_anew, remote, task)
+
+    assert seen.state is PullState.NONE

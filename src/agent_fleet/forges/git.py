@@ -17,7 +17,7 @@ from agent_fleet.core.model import Credentials, ForgeView, Identity, PullState, 
 from agent_fleet.forges.forge import RepoRef
 from agent_fleet.forges.gitcommand import ASK_S, TRANSFER_S, Git, Output
 from agent_fleet.forges.merged import Branch, Verdict, find_container, judge
-from agent_fleet.forges.mirror import Mirror
+from agent_fleet.forges.mirror import Mirror, Seen
 
 _MERGE_TRIES = 5
 _VERDICTS = 4096
@@ -129,7 +129,7 @@ class GitForge:
             return None
         seen = await self._mirror(repo).seen()
         for generation in range(task.generation, 0, -1):
-            known = seen.get((task.id, generation))
+            known = _known(seen, task, generation)
             current = generation == task.generation
             if task.base_sha is None if current else known is None:
                 continue
@@ -238,6 +238,17 @@ def _check_address(repo: RepoRef) -> None:
         raise InvalidInput(path, "not a repository's address", remedy="give https, ssh or a path")
     if re.match(r"\w+://[^/@]*:[^/@]*@", repo.url):
         raise InvalidInput(path, "has a password in it", remedy="name it in the forge's section")
+
+
+def _known(seen: Seen, task: Task, generation: int) -> str | None:
+    """The last head outside the base; none that is older than the task itself.
+
+    That one is of another task: the database is new or restored, and its numbers come again.
+    """
+    head = seen.get((task.id, generation))
+    if head is None or head.at < int(task.created_at.timestamp()):
+        return None
+    return head.commit
 
 
 def _is_accepted(task: Task, head: str) -> bool:

@@ -16,6 +16,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
+
+from agent_fleet.clock import SystemClock
 from agent_fleet.core.errors import Unavailable
 from agent_fleet.forges.forge import RepoRef
 from agent_fleet.forges.gitcommand import TRANSFER_S, Git, Output
@@ -27,7 +30,15 @@ _LOCKED = ".lock': File exists"
 _SEEN = "refs/seen"
 _TASK_BRANCHES = "refs/heads/task/*"
 
-Seen = dict[tuple[int, int], str]
+
+class Head(msgspec.Struct, frozen=True):
+    """A commit, and the second in which it was made or kept."""
+
+    commit: str
+    at: int
+
+
+Seen = dict[tuple[int, int], Head]
 
 
 class Mirror:
@@ -80,19 +91,22 @@ class Mirror:
                 output = await self._git.local(self.path, "update-ref", name, head)
         if output.code != 0:
             raise Unavailable(f"{name} cannot be kept: {self._git.said(output)}")
-        (await self.seen())[task, generation] = head
+        (await self.seen())[task, generation] = Head(head, int(SystemClock().now().timestamp()))
 
     async def _read_seen(self) -> Seen:
         output = await self._git.local(
-            self.path, "for-each-ref", "--format=%(objectname) %(refname:lstrip=2)", _SEEN
+            self.path,
+            "for-each-ref",
+            "--format=%(objectname) %(committerdate:unix) %(refname:lstrip=2)",
+            _SEEN,
         )
         if output.code != 0:
             raise Unavailable(f"{self.path} cannot be read: {self._git.said(output)}")
         found: Seen = {}
         for line in output.text.splitlines():
-            head, name = line.split(" ", 1)
+            commit, at, name = line.split(" ", 2)
             task, generation = name.split("/")
-            found[int(task), int(generation)] = head
+            found[int(task), int(generation)] = Head(commit, int(at))
         return found
 
     @asynccontextmanager
