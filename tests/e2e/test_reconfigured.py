@@ -144,6 +144,21 @@ async def test_a_run_of_an_adapter_that_is_gone_is_ended_and_the_task_waits_for_
             await eventually_async(_only_cools_down(fleet, task), 10, "the adapter to be found")
 
 
+async def test_a_run_goes_on_under_an_orchestrator_with_another_name(tmp_path: Path) -> None:
+    async with composed(tmp_path) as stage:
+        stage.cli(f"tell started; wait_for go; {COMMIT}")
+        async with stage.running() as fleet:
+            task = await fleet.submit()
+            await fleet.until(task, S.RUNNING)
+            await stage.told("started")
+        stage.name = "renamed"
+        async with stage.running() as fleet:
+            (stage.signals / "go").touch()
+
+            detail = await fleet.until(task, S.REVIEW_PENDING)
+            assert [attempt.owner for attempt in detail.attempts] == ["renamed"]
+
+
 async def test_a_run_on_a_host_that_is_gone_is_a_question(tmp_path: Path) -> None:
     async with composed(tmp_path) as stage:
         stage.cli("tell started; wait_for go")

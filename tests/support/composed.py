@@ -54,6 +54,7 @@ class Composed:
         self.origin = directory / "origin.git"
         self.work = directory / "clone"
         self.signals = directory / "signals"
+        self.name = "main"
         self.adapters: tuple[str, ...] = ("raw",)
         self.repos = {REPO: "main"}
         self.extra = ""
@@ -173,6 +174,8 @@ class Composed:
         )
         host = "" if self.host is None else f"[hosts.local]\nslots = 2\n{self.host}\n"
         return f"""\
+[server]
+name = "{self.name}"
 [defaults]
 adapter = "raw"
 backoff = "100ms"

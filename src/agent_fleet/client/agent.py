@@ -80,8 +80,11 @@ class AgentClient:
     async def append_log(self, task: int, attempt: int, *, start: int, data: bytes) -> int:
         """Bytes of the log, from offset `start`; returns the offset that is durable now.
 
-        LogGap names the offset to send again from; Conflict: other bytes are known there.
+        No bytes ask for it. LogGap names the offset to send again from; Conflict: other bytes are
+        known there.
         """
+        if not data:
+            return await self.log_offset(task, attempt)
         offset = start
         for first in range(0, len(data), _PIECE):
             piece = data[first : first + _PIECE]

@@ -129,7 +129,7 @@ class Unavailable(FleetError):
 
 
 class AttemptFailed(FleetError):
-    """An attempt ended badly. `retry_at_s`: seconds until a reported usage limit resets."""
+    """An attempt ended badly. `retry_after_s`: seconds until a reported usage limit resets."""
 
     slug = "attempt-failed"
 

@@ -36,7 +36,6 @@ ModelName = Annotated[str, Meta(min_length=1, max_length=200, pattern="^[A-Za-z0
 BranchName = Annotated[
     str, Meta(min_length=1, max_length=200, pattern="^[A-Za-z0-9._][A-Za-z0-9._/-]*$")
 ]
-Key = Annotated[str, Meta(min_length=1, max_length=200, pattern="^[!-~]+$")]
 CommitId = Annotated[str, Meta(pattern=r"^[0-9a-f]{40,64}$(?!\n)")]
 RunSeconds = Annotated[float, Meta(ge=1, le=604_800)]
 ReviewLimit = Annotated[int, Meta(ge=0, le=20)]

@@ -97,18 +97,26 @@ class Attempts:
             return (await tx.work.attempt(task, attempt)).status is AttemptStatus.ENDED
 
     async def take_over(
-        self, owner: str, *, but: Collection[tuple[int, int]] = (), age: timedelta = timedelta()
+        self,
+        owner: str,
+        *,
+        hosts: Collection[str],
+        but: Collection[tuple[int, int]] = (),
+        age: timedelta = timedelta(),
     ) -> list[tuple[str, Grant]]:
         """The runs that an orchestrator of this name left behind, now with a new epoch.
 
-        Whoever followed them is fenced off. Left out are those that it follows (`but`: task and
-        attempt), and those granted more recently than `age`. Each comes with its host's name. Those
-        whose task has become invalid (its repository is no longer configured) fail.
+        And those on its `hosts`, whatever it was called then. Whoever followed them is fenced off.
+        Left out are those that it follows (`but`: task and attempt), and those granted more
+        recently than `age`. Each comes with its host's name. Those whose task has become invalid
+        (its repository is no longer configured) fail.
         """
         taken: list[tuple[str, Grant]] = []
         rules = self._context.rules
         async with self._context.store.transaction() as tx:
-            for attempt in await tx.work.unended(transport=Transport.SSH_CLI, owner=owner):
+            for attempt in await tx.work.unended(transport=Transport.SSH_CLI):
+                if attempt.owner != owner and attempt.host not in hosts:
+                    continue
                 now = await tx.now()
                 if (attempt.task, attempt.number) in but or now - attempt.granted_at < age:
                     continue

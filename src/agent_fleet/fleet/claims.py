@@ -4,11 +4,12 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from agent_fleet.core.errors import InvalidInput, NotFound
+from agent_fleet.core.errors import InvalidInput, NotFound, Unauthenticated
 from agent_fleet.core.messages import DequeueRequest
 from agent_fleet.core.model import Attempt, Grant, Mode, Task, Transport
 from agent_fleet.core.obstacles import AccountState, of_agent
 from agent_fleet.core.placement import plan
+from agent_fleet.core.registry import TokenKind
 from agent_fleet.fleet.context import LOOK_AGAIN_S, Context
 from agent_fleet.fleet.grants import describe, grant, refuse
 from agent_fleet.fleet.snapshot import agent_state, read_snapshot, waiting_tasks
@@ -47,8 +48,10 @@ class Claims:
             if not tasks:
                 return []
             now = await tx.now()
-            await tx.registry.hosts(lock=True)
+            hosts = await tx.registry.hosts(lock=True)
+            ours = {h.name for h in hosts if h.orchestrator == context.rules.orchestrator}
             snapshot = await read_snapshot(tx, context.rules, tasks=tasks, now=now)
+            snapshot = replace(snapshot, hosts=tuple(h for h in snapshot.hosts if h.name in ours))
             for placement in plan(snapshot).placements:
                 made = await grant(
                     tx,
@@ -76,6 +79,8 @@ class Claims:
         context = self._context
         now = await tx.now()
         known = await tx.registry.agent(agent, lock=True)
+        if not await tx.registry.has_token(TokenKind.AGENT, agent):
+            raise Unauthenticated("the token was revoked while its agent waited")
         known = replace(
             known, adapters=request.adapters, incarnation=request.incarnation, seen_at=now
         )

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import structlog
 
-from agent_fleet.core.errors import Conflict, FleetError, NotFound, Unavailable
+from agent_fleet.core.errors import Conflict, FleetError, Unavailable
 from agent_fleet.core.model import Effect, TaskStatus
 from agent_fleet.fleet.context import Context
 from agent_fleet.fleet.sight import read_view
@@ -77,21 +77,29 @@ class Effects:
         try:
             await self._merge(effect)
         except Unavailable as error:
-            async with self._context.store.transaction() as tx:
-                if tries >= MAX_TRIES:
-                    await tx.outbox.refused(effect.key, error.message)
-                else:
-                    after = timedelta(seconds=min(2.0**tries, 300.0))
-                    await tx.outbox.again(effect.key, after=after, error=error.message)
+            await self._later(effect, tries, error.message)
             return error
-        except (Conflict, NotFound) as error:
+        except FleetError as error:
             log.warning("effect_refused", key=effect.key, error=error.message)
             async with self._context.store.transaction() as tx:
                 await tx.outbox.refused(effect.key, error.message)
             return error
+        except Exception as error:
+            log.exception("effect_broke", key=effect.key)
+            await self._later(effect, tries, f"{type(error).__name__}: {error}")
+            return FleetError("the server failed; its log says why")
         async with self._context.store.transaction() as tx:
             await tx.outbox.done(effect.key)
         return None
+
+    async def _later(self, effect: Effect, tries: int, error: str) -> None:
+        """Due again after a while, until it was tried often enough."""
+        async with self._context.store.transaction() as tx:
+            if tries >= MAX_TRIES:
+                await tx.outbox.refused(effect.key, error)
+            else:
+                after = timedelta(seconds=min(2.0**tries, 300.0))
+                await tx.outbox.again(effect.key, after=after, error=error)
 
     async def _merge(self, effect: Effect) -> None:
         async with self._context.store.reading() as tx:

@@ -67,6 +67,11 @@ class Registry:
                     repos=request.repos,
                     created_at=now,
                 )
+                if any(host.name == request.name for host in await tx.registry.hosts()):
+                    raise Conflict(
+                        f"there is a host {request.name!r}, and accounts are told apart by such "
+                        "names; choose another one"
+                    )
                 await tx.registry.put_agent(agent)
                 if await tx.registry.has_token(TokenKind.AGENT, request.name):
                     raise Conflict(

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import msgspec
 
-from agent_fleet.clock import SystemClock
 from agent_fleet.core.errors import Unavailable
 from agent_fleet.forges.forge import RepoRef
 from agent_fleet.forges.gitcommand import TRANSFER_S, Git, Output
@@ -32,7 +31,7 @@ _TASK_BRANCHES = "refs/heads/task/*"
 
 
 class Head(msgspec.Struct, frozen=True):
-    """A commit, and the second in which it was made or kept."""
+    """A commit, and the second in which it was made."""
 
     commit: str
     at: int
@@ -91,7 +90,7 @@ class Mirror:
                 output = await self._git.local(self.path, "update-ref", name, head)
         if output.code != 0:
             raise Unavailable(f"{name} cannot be kept: {self._git.said(output)}")
-        (await self.seen())[task, generation] = Head(head, int(SystemClock().now().timestamp()))
+        self._seen = None
 
     async def _read_seen(self) -> Seen:
         output = await self._git.local(

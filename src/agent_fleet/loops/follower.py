@@ -93,7 +93,7 @@ class Follower:
     async def adopt(self, *, age: timedelta = timedelta()) -> None:
         """Takes over the runs of this orchestrator that nobody follows."""
         left = await self._fleet.attempts.take_over(
-            self._executor.name, but=self._tasks.keys(), age=age
+            self._executor.name, hosts=self._places.keys(), but=self._tasks.keys(), age=age
         )
         for host, grant in left:
             log.info("run_adopted", task=grant.task, attempt=grant.attempt, host=host)

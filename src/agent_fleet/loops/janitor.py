@@ -58,9 +58,9 @@ class Janitor:
     async def _remove_workspaces(self, place: Place) -> None:
         root = place.setting.root
         found = await list_workspaces(place.machine, root=root)
-        done = await self._fleet.tasks.ended_before(frozenset(found.values()), age=GRACE)
         for path, task in found.items():
-            if task in done:
+            # Asked for each in turn: collecting takes a while, and a task may be sent round again.
+            if await self._fleet.tasks.ended_before(frozenset({task}), age=GRACE):
                 kept = await collect(
                     place.machine, root=root, workspace_path=path, keep_dir=f"{root}/kept"
                 )

@@ -34,6 +34,8 @@ class Sweeper:
         except Unavailable:
             self._hold_off(self._clock.elapsed())
             raise
+        # The forges that it asks may be slow; that is no gap in which nobody could renew.
+        self._last_look = self._clock.elapsed()
         return delay
 
     def _hold_off(self, now: float) -> None:

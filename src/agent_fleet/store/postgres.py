@@ -28,6 +28,7 @@ class PostgresDatabase:
             pool_size=10,
             pool_pre_ping=True,
             pool_timeout=30,
+            hide_parameters=True,
             connect_args={"timeout": CONNECT_TIMEOUT_S},
         )
 

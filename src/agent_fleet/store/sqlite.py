@@ -29,7 +29,10 @@ class SqliteDatabase:
         self._clock = clock
         self._turn = asyncio.Lock()
         self._ending: set[asyncio.Task[None]] = set()
-        self.engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)))
+        # What is bound to statements has no place in a log: prompts and hashes are among it.
+        self.engine = create_async_engine(
+            URL.create("sqlite+aiosqlite", database=str(path)), hide_parameters=True
+        )
         event.listen(self.engine.sync_engine, "connect", self._configure)
         event.listen(self.engine.sync_engine, "begin", _begin)
         event.listen(self.engine.sync_engine, "invalidate", self._let_go)

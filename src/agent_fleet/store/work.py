@@ -65,13 +65,11 @@ class Work:
             select(attempts).where(attempts.c.task == task).order_by(attempts.c.number)
         )
 
-    async def unended(self, *, transport: Transport, owner: str | None = None) -> list[Attempt]:
-        """The attempts that have not ended, of one transport and perhaps one owner."""
+    async def unended(self, *, transport: Transport) -> list[Attempt]:
+        """The attempts of a transport that have not ended."""
         query = select(attempts).where(
             attempts.c.status != AttemptStatus.ENDED, attempts.c.transport == transport
         )
-        if owner is not None:
-            query = query.where(attempts.c.owner == owner)
         return await self._attempts(query)
 
     async def expired(self, *, limit: int) -> list[Attempt]:
