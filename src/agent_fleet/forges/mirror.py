@@ -30,8 +30,12 @@ _SEEN = "refs/seen"
 _TASK_BRANCHES = "refs/heads/task/*"
 
 
+JUST_SEEN = 2**62
+"""What this process has seen itself is of no earlier task."""
+
+
 class Head(msgspec.Struct, frozen=True):
-    """A commit, and the second in which it was made."""
+    """A commit, and the second in which it was made; or `JUST_SEEN`."""
 
     commit: str
     at: int
@@ -90,7 +94,7 @@ class Mirror:
                 output = await self._git.local(self.path, "update-ref", name, head)
         if output.code != 0:
             raise Unavailable(f"{name} cannot be kept: {self._git.said(output)}")
-        self._seen = None
+        (await self.seen())[task, generation] = Head(head, JUST_SEEN)
 
     async def _read_seen(self) -> Seen:
         output = await self._git.local(
